@@ -4,8 +4,10 @@
 //! means is in `context`; what a whole stream must look like is in `stream`.
 
 pub mod context;
+pub mod escape;
 pub mod frame;
 pub mod glob;
+pub mod number;
 pub mod reader;
 pub mod record;
 pub mod stream;
