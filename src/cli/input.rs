@@ -13,6 +13,7 @@ use super::{signal, tty};
 
 /// Which records to read.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Args {
     /// Files to read; standard input without any, or where one is "-"
     ///

@@ -8,6 +8,7 @@ use clap::Parser;
 pub mod exit;
 pub mod feed;
 pub mod input;
+pub mod lp_filter;
 pub mod out;
 pub mod rejects;
 pub mod report;

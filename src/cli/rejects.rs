@@ -19,6 +19,7 @@ const SHOWN_BYTES: usize = 200;
 
 /// Where to put rejects.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Args {
     /// Append records that cannot be handled to this file, each under a comment with its place and reason
     ///

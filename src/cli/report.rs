@@ -10,6 +10,7 @@ use super::{Outcome, exit, tty};
 
 /// What to tell of the run.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Args {
     /// Print a line of figures at the end even if nobody looks and nothing was left out
     #[arg(long)]
