@@ -137,14 +137,12 @@ pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// The tags of a series key, one by one, as spelled.
 pub fn tags(series: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Malformed>> {
-    let mut rest = series
-        .get(measurement(series).len() + 1..)
-        .unwrap_or_default();
+    let mut rest = series.get(measurement(series).len() + 1..);
     std::iter::from_fn(move || {
-        let end = name_end(rest, |rest| memchr(b',', rest));
-        let tag = &rest[..end];
-        rest = rest.get(end + 1..).unwrap_or_default();
-        (!tag.is_empty()).then(|| pair(tag))
+        let text = rest?;
+        let end = name_end(text, |rest| memchr(b',', rest));
+        rest = text.get(end + 1..);
+        Some(pair(&text[..end]))
     })
 }
 
@@ -162,21 +160,16 @@ fn pair(tag: &[u8]) -> Result<Pair<'_>, Malformed> {
 pub fn fields(section: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Malformed>> {
     let mut rest = Some(section);
     std::iter::from_fn(move || {
-        let text = rest?;
+        let text = rest.take()?;
         let found = field(text);
-        rest = match found {
-            Ok((key, value)) => match text.get(key.len() + 1 + value.len()) {
-                Some(b',') => Some(&text[key.len() + value.len() + 2..]),
+        if let Ok((key, value)) = found {
+            match text.get(key.len() + 1 + value.len()..) {
+                Some([b',', behind @ ..]) => rest = Some(behind),
+                Some([]) | None => {}
                 Some(_) => return Some(Err(Malformed)),
-                None => None,
-            },
-            Err(_) => None,
-        };
+            }
+        }
         Some(found)
-    })
-    .scan(false, |stop, item| {
-        let before = std::mem::replace(stop, item.is_err());
-        (!before).then_some(item)
     })
 }
 
@@ -294,6 +287,7 @@ mod tests {
         assert_eq!(["t>=a"], pairs(tags(b"m,t==a")).as_slice());
         assert_eq!(["!"], pairs(tags(b"m,a")).as_slice());
         assert_eq!(["!", "b>c"], pairs(tags(b"m,a=,b=c")).as_slice());
+        assert_eq!(["a>1", "!"], pairs(tags(b"m,a=1,")).as_slice());
         assert!(pairs(tags(b"m")).is_empty());
     }
 
