@@ -223,6 +223,11 @@ pub trait Filter {
         out.write(entry)
     }
 
+    /// The context has changed: by a comment, a begin, an end, or a new input.
+    fn entered(&mut self, scene: &Scene<'_>) {
+        let _ = scene;
+    }
+
     /// What has been done so far.
     fn tally(&self) -> Tally;
 
@@ -288,7 +293,11 @@ impl<F: Filter> Program for Relay<'_, F> {
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
             _ => self.out.write(entry),
+        }?;
+        if !matches!(event, Event::Comment | Event::Blank) {
+            self.filter.entered(scene);
         }
+        Ok(())
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
@@ -299,6 +308,10 @@ impl<F: Filter> Program for Relay<'_, F> {
         if !more || scene.context.is_empty() {
             return Ok(());
         }
+        self.filter.entered(&Scene {
+            context: &Context::default(),
+            ..*scene
+        });
         // The context of this file must not reach the next one: an empty pair is what ends it.
         self.out.print(|buf| {
             stream::print_begin(false, buf);
