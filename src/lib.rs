@@ -4,5 +4,6 @@
 //! `bin -> cli -> export, filter, route, post -> rate -> lp, tsm, http -> rows`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod rate;
 pub mod rows;
 pub mod tsm;
