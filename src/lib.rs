@@ -4,6 +4,7 @@
 //! `bin -> cli -> export, filter, route, post -> rate -> lp, tsm, http -> rows`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod lp;
 pub mod rate;
 pub mod rows;
 pub mod tsm;

@@ -113,6 +113,12 @@ impl Pacer {
         self.passed_at = self.at;
     }
 
+    /// How long from the last question until the bucket is full; who waits longer gives allowance away.
+    pub fn full_in(&self) -> Duration {
+        let missing = self.in_level(self.burst).saturating_sub(self.level);
+        Duration::from_nanos(self.until_refilled(missing))
+    }
+
     /// Bring the level up to `now`. More than a full bucket is never banked.
     fn refill(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.at).min(self.limit.window.get());
@@ -369,6 +375,16 @@ mod tests {
         assert_eq!(Ok(Turn::Go), pacer.book(later, 10));
         pacer.passed(later, 10);
         assert_eq!(Duration::from_nanos(1_010_102), wait(&mut pacer, later, 1));
+    }
+
+    #[test]
+    fn a_full_bucket_has_nothing_to_wait_for() {
+        let mut pacer = Pacer::new(limit(1_000, 1_000_000_000), Duration::ZERO);
+        assert_eq!(Duration::from_nanos(10_101_011), pacer.full_in());
+        assert_eq!(Ok(Turn::Go), pacer.book(SECOND, 1));
+        assert_eq!(Duration::ZERO, pacer.full_in());
+        pacer.passed(SECOND, 1);
+        assert_eq!(Duration::from_nanos(1_010_102), pacer.full_in());
     }
 
     #[test]
