@@ -6,5 +6,6 @@
 
 pub mod lp;
 pub mod rate;
+pub mod route;
 pub mod rows;
 pub mod tsm;
