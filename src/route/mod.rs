@@ -3,6 +3,7 @@
 //! A bucket is what the stream says (`# CONTEXT-BUCKET:`), else what a template makes of the context; then it is
 //! renamed. `sink` keeps one file per bucket.
 
+pub mod annotate;
 pub mod path;
 pub mod sink;
 pub mod template;
@@ -111,6 +112,12 @@ impl Router {
         Ok(context)
     }
 
+    /// Whether points of different contexts always go to different buckets, as far as can be said before reading.
+    pub fn keeps_apart(&self) -> bool {
+        let template = self.template.as_ref();
+        self.renames.is_empty() && template.is_none_or(Template::keeps_apart)
+    }
+
     /// The names that were to be renamed and never came, sorted.
     pub fn unused(&self) -> Vec<&BStr> {
         let unused = self.renames.iter().filter(|(_, rename)| !rename.used);
@@ -203,6 +210,18 @@ mod tests {
         );
         assert_eq!(Ok("b".into()), bucket(&mut router, &context("", "", "b")));
         assert_eq!(Err(Unnamed::Policy), router.route(&context("x", "", "")));
+    }
+
+    #[test]
+    fn a_rename_or_a_short_template_may_put_two_contexts_into_one_bucket() {
+        let with = |text: &str| Router::default().with_template(text.parse().unwrap());
+        assert!(Router::default().keeps_apart());
+        assert!(with("x-{database}/{policy}").keeps_apart());
+        assert!(!with("{database}").keeps_apart());
+        assert!(!with("{database}{policy}").keeps_apart());
+        let mut renamed = Router::default();
+        renamed.rename("a".into(), "b".into()).unwrap();
+        assert!(!renamed.keeps_apart());
     }
 
     #[test]

@@ -68,6 +68,13 @@ impl Template {
         Ok(name)
     }
 
+    /// Whether two pairs of database and policy never get the same name: both parts are there, and a slash,
+    /// which neither can hold, is all that is between them.
+    pub fn keeps_apart(&self) -> bool {
+        let default = Self::default();
+        self.parts.windows(3).any(|parts| parts == default.parts)
+    }
+
     /// Add a character of plain text.
     fn push(&mut self, c: char) {
         if let Some(Part::Text(text)) = self.parts.last_mut() {
