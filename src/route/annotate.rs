@@ -160,7 +160,12 @@ mod tests {
 
     #[test]
     fn a_context_that_stands_in_is_said_as_well_and_again_in_every_stream() {
-        let router = || Router::default().with_context("db".into(), "rp".into());
+        let given = Context {
+            database: Some("db".into()),
+            policy: Some("rp".into()),
+            ..Context::default()
+        };
+        let router = || Router::default().with_context(given.clone());
         let said = "# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:rp\n# CONTEXT-BUCKET:db/rp\n";
         let text = "m v=1 1\n# note\nm v=2 2\n# STREAM-BEGIN\nm v=3 3\n";
         let expected = format!("{said}m v=1 1\n# note\nm v=2 2\n# STREAM-BEGIN\n{said}m v=3 3\n");

@@ -52,13 +52,9 @@ impl Router {
         self
     }
 
-    /// Take `database/policy` for points of which the stream says neither database nor bucket.
-    pub fn with_context(mut self, database: BString, policy: BString) -> Self {
-        self.stand_in = Some(Context {
-            database: Some(database),
-            policy: Some(policy),
-            ..Context::default()
-        });
+    /// Take `given` for points of which the stream says neither database nor bucket.
+    pub fn with_context(mut self, given: Context) -> Self {
+        self.stand_in = Some(given);
         self
     }
 
@@ -194,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_given_context_stands_in_only_where_the_stream_has_none() {
-        let mut router = Router::default().with_context("db".into(), "rp".into());
+        let mut router = Router::default().with_context(context("db", "rp", ""));
         let none = Context {
             shard: Some(7),
             ..Context::default()
