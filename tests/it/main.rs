@@ -1,1 +1,4 @@
+//! Everything that runs an executable, in one binary: a module per program, and what they share.
+#![allow(clippy::unwrap_used)]
 
+mod harness;
