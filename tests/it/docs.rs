@@ -28,16 +28,7 @@ const LAST: [&str; 7] = [
 type Manual = &'static [(&'static str, &'static str)];
 
 fn programs() -> Vec<(Command, Manual)> {
-    vec![
-        (cli::tsm_cat::Args::command(), cli::tsm_cat::MANUAL),
-        (cli::lp_filter::Args::command(), cli::lp_filter::MANUAL),
-        (
-            cli::lp_split_by_bucket::Args::command(),
-            cli::lp_split_by_bucket::MANUAL,
-        ),
-        (cli::lp_rate::Args::command(), cli::lp_rate::MANUAL),
-        (cli::lp_post::Args::command(), cli::lp_post::MANUAL),
-    ]
+    vec![(cli::lp_filter::Args::command(), cli::lp_filter::MANUAL)]
 }
 
 #[test]
@@ -148,7 +139,9 @@ fn page(command: Command, manual: Manual) -> Vec<u8> {
 /// The sections in the order of manual pages; a page's own sections come before those that all pages have.
 fn sections<'a>(manual: Manual, also: &'a str) -> Vec<(&'a str, &'a str)> {
     let mut all: Vec<(&str, &str)> = manual.to_vec();
-    all.push(("SEE ALSO", also));
+    if !all.iter().any(|(title, _)| *title == "SEE ALSO") {
+        all.push(("SEE ALSO", also));
+    }
     all.sort_by_key(|(title, _)| LAST.iter().position(|last| last == title));
     all
 }
@@ -216,9 +209,10 @@ fn options(mut command: Command) -> Roff {
             .position(|arg| arg.get_help_heading() == *heading)
     });
     headings.dedup();
+    let several = headings.len() > 1;
     for heading in headings {
-        if let Some(heading) = heading {
-            roff.control("SS", [heading]);
+        if several {
+            roff.control("SS", [heading.unwrap_or("General")]);
         }
         for arg in flags.iter().filter(|arg| arg.get_help_heading() == heading) {
             explain(&mut roff, arg, spelling(arg));
@@ -290,15 +284,21 @@ fn section(title: &str, text: &str) -> Roff {
     roff
 }
 
-/// Plain text: blank lines part paragraphs (`between` is the request that does it), and lines indented by four spaces
-/// stay as they are.
+/// Plain text: blank lines part paragraphs (`between` is the request that does it), lines indented by four spaces stay
+/// as they are, and a paragraph that begins with a word and two spaces is the entry of a list.
 fn paragraphs(roff: &mut Roff, text: &str, between: &str) {
     let verbatim = |line: &str| line.starts_with("    ");
     for (i, paragraph) in text.trim_matches('\n').split("\n\n").enumerate() {
-        let lines: Vec<&str> = paragraph.lines().collect();
-        if i > 0 && !verbatim(paragraph) {
+        let mut paragraph = paragraph.to_owned();
+        let is_word = |tag: &str| !tag.is_empty() && !tag.contains(char::is_whitespace);
+        let entry = paragraph.split_once("  ").filter(|(tag, _)| is_word(tag));
+        if let Some((tag, rest)) = entry {
+            roff.control("TP", []).text([bold(tag)]);
+            paragraph = rest.trim_start().to_owned();
+        } else if i > 0 && !verbatim(&paragraph) {
             roff.control(between, []);
         }
+        let lines: Vec<&str> = paragraph.lines().collect();
         for run in lines.chunk_by(|a, b| verbatim(a) == verbatim(b)) {
             match verbatim(run[0]) {
                 true => verse(roff, run),
