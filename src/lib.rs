@@ -7,5 +7,7 @@
 pub mod cli;
 pub mod filter;
 pub mod lp;
+pub mod rate;
+pub mod route;
 pub mod rows;
 pub mod tsm;
