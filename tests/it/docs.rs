@@ -28,7 +28,14 @@ const LAST: [&str; 7] = [
 type Manual = &'static [(&'static str, &'static str)];
 
 fn programs() -> Vec<(Command, Manual)> {
-    vec![(cli::lp_filter::Args::command(), cli::lp_filter::MANUAL)]
+    vec![
+        (cli::lp_filter::Args::command(), cli::lp_filter::MANUAL),
+        (
+            cli::lp_split_by_bucket::Args::command(),
+            cli::lp_split_by_bucket::MANUAL,
+        ),
+        (cli::lp_rate::Args::command(), cli::lp_rate::MANUAL),
+    ]
 }
 
 #[test]
