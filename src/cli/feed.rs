@@ -223,6 +223,11 @@ pub trait Filter {
         out.write(entry)
     }
 
+    /// The context has changed: by a comment, a begin, an end, or a new input.
+    fn entered(&mut self, scene: &Scene<'_>) {
+        let _ = scene;
+    }
+
     /// Write any other comment, or the begin or end that stands in its place.
     fn other(&mut self, event: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
         let _ = event;
@@ -307,7 +312,11 @@ impl<F: Filter> Program for Relay<'_, F> {
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
             _ => self.filter.other(event, entry, &mut self.out),
+        }?;
+        if !matches!(event, Event::Comment | Event::Blank) {
+            self.filter.entered(scene);
         }
+        Ok(())
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
@@ -318,6 +327,10 @@ impl<F: Filter> Program for Relay<'_, F> {
         if !more || scene.context.is_empty() {
             return Ok(());
         }
+        self.filter.entered(&Scene {
+            context: &Context::default(),
+            ..*scene
+        });
         // The context of this file must not reach the next one: an empty pair is what ends it.
         self.begin(false)?;
         self.end(0, 0)
