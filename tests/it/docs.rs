@@ -334,3 +334,105 @@ fn docs_keep_examples_as_they_are_written() {
         "One.\n.sp\n.RS 4\n.nf\na | b\nc\n.fi\n.RE\n.PP\nTwo:\n.sp\n.RS 4\n.nf\nd\n.fi\n.RE\n";
     assert_eq!(wanted, roff.to_roff());
 }
+
+/// The simple commands of shell text, as words: cut at pipes, lists and ends of line, without redirections.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut all = vec![Vec::new()];
+    let mut chars = text.chars().peekable();
+    let mut word: Option<String> = None;
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' | '"' => {
+                let inner = chars.by_ref().take_while(|other| *other != c);
+                word.get_or_insert_default().extend(inner);
+            }
+            '\\' if chars.peek() == Some(&'\n') => drop(chars.next()),
+            '#' if word.is_none() => drop(chars.by_ref().find(|other| *other == '\n')),
+            ' ' | '\n' | '|' | '&' | ';' | '(' | ')' => {
+                let command: &mut Vec<String> = all.last_mut().unwrap();
+                command.extend(word.take());
+                if c != ' ' {
+                    all.push(Vec::new());
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    all.last_mut().unwrap().extend(word);
+    for command in &mut all {
+        command.retain(|word| !word.starts_with(['<', '>']) && !word.starts_with("2>"));
+    }
+    all
+}
+
+/// The lines of a text that are examples: in fences, indented, or between requests of the manual.
+fn examples(text: &str) -> String {
+    let mut fenced = false;
+    let mut found = String::new();
+    for line in text.lines() {
+        let requests = [".nf", ".fi"].contains(&line);
+        fenced ^= line.starts_with("```") || requests;
+        if fenced || line.starts_with("    ") {
+            let line = line
+                .replace("\\-", "-")
+                .replace("\\fB", "")
+                .replace("\\fR", "");
+            found.push_str(line.trim_start().trim_start_matches("$ "));
+            found.push('\n');
+        }
+    }
+    found
+}
+
+#[test]
+fn docs_show_only_command_lines_that_the_programs_take() {
+    let mut texts = vec![
+        ("README.md", fs::read_to_string(root("README.md")).unwrap()),
+        (
+            "man/lineflow.7",
+            fs::read_to_string(root("man/lineflow.7")).unwrap(),
+        ),
+    ];
+    for (_, manual) in programs() {
+        texts.extend(
+            manual
+                .iter()
+                .map(|(title, text)| (*title, (*text).to_owned())),
+        );
+    }
+    let mut count = 0;
+    for (place, text) in &texts {
+        for words in commands(&examples(text)) {
+            let program = words.iter().position(|word| {
+                programs()
+                    .iter()
+                    .any(|(command, _)| command.get_name() == word)
+            });
+            // `ssh db tsm-cat …` runs it as well; what asks for its manual does not.
+            let Some(at) = program.filter(|_| words[0] != "man") else {
+                continue;
+            };
+            let words = &words[at..];
+            let known = programs();
+            let (command, _) = known
+                .iter()
+                .find(|(command, _)| command.get_name() == words[0])
+                .unwrap();
+            let parsed = command.clone().try_get_matches_from(words);
+            assert!(
+                parsed.is_ok(),
+                "{place}: {words:?}\n{}",
+                parsed.unwrap_err()
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 20, "only {count} examples");
+}
+
+#[test]
+fn docs_commands_are_cut_where_a_shell_cuts_them() {
+    let text = "a -x 'b c' <in | d >out && e # f\n";
+    let wanted = [vec!["a", "-x", "b c"], vec!["d"], vec![], vec!["e"]];
+    assert_eq!(wanted.to_vec(), commands(text));
+}
