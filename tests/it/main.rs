@@ -4,3 +4,5 @@
 mod docs;
 mod harness;
 mod live;
+mod lp_rate;
+mod lp_split;
