@@ -144,7 +144,7 @@ fn page(command: Command, manual: Manual) -> Vec<u8> {
 }
 
 /// The sections in the order of manual pages; a page's own sections come before those that all pages have.
-fn sections<'a>(manual: Manual, also: &'a str) -> Vec<(&'a str, &'a str)> {
+fn sections(manual: Manual, also: &str) -> Vec<(&str, &str)> {
     let mut all: Vec<(&str, &str)> = manual.to_vec();
     if !all.iter().any(|(title, _)| *title == "SEE ALSO") {
         all.push(("SEE ALSO", also));
