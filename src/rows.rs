@@ -1,5 +1,7 @@
 //! One series, a slice of time: what `tsm` hands to `lp` and all that the two know of each other.
 
+use std::fmt;
+
 /// The five types a field value can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -13,6 +15,18 @@ pub enum Kind {
     String,
     /// Unsigned 64-bit integer.
     Unsigned,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Float => "float",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::String => "string",
+            Self::Unsigned => "unsigned",
+        })
+    }
 }
 
 /// Byte strings one behind the other in one buffer.
