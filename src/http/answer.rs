@@ -91,6 +91,11 @@ pub fn judge(answer: &Answer) -> Verdict {
     }
 }
 
+/// Whether a request that is no write may be sent again after an answer with this status.
+pub fn passes(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 499 | 500 | 502..=504 | 506..=599)
+}
+
 /// A status that says success in words that no write endpoint uses.
 fn odd_success(status: u16, said: Said) -> Verdict {
     if said.structured {
@@ -637,6 +642,14 @@ mod tests {
         let text = delay(503, "request throttled, queue full").reason;
         assert_eq!("status 503: request throttled, queue full", text);
         assert!(delay(500, r#"{"error":"timeout"}"#).suspicious);
+    }
+
+    #[test]
+    fn other_requests_are_tried_again_after_the_same_statuses() {
+        for status in 100..600 {
+            let write = matches!(judged(status, ""), Verdict::Later(_));
+            assert_eq!(write, passes(status), "{status}");
+        }
     }
 
     #[test]

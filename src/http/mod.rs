@@ -228,6 +228,31 @@ pub enum Trouble {
     Lasting(String),
 }
 
+/// The family of the server that answered `/ping` so, and how it called itself.
+///
+/// # Errors
+///
+/// What is known of it where that does not settle the matter.
+pub fn detect(answer: &Answer) -> Result<(Target, String), String> {
+    let version = answer.version.as_deref().unwrap_or_default();
+    let build = answer.build.as_deref().unwrap_or_default();
+    let called = format!("{version} {build}").trim().to_owned();
+    let major = version.trim_start_matches('v').split('.').next();
+    let is_cloud = build.to_ascii_lowercase().contains("cloud");
+    match major {
+        _ if is_cloud => Err("the server is an InfluxDB Cloud (--target serverless, or cloud where it has the TSM engine)".to_owned()),
+        // What VictoriaMetrics says to everybody; InfluxDB adds its build.
+        Some("1") if version == "1.8.0" && build.is_empty() => Ok((Target::VictoriaMetrics, called)),
+        Some("1") => Ok((Target::V1, called)),
+        Some("2") => Ok((Target::Oss2, called)),
+        _ if called.is_empty() => Err(format!(
+            "the server does not say what it is: /ping is answered with status {}",
+            answer.status
+        )),
+        _ => Err(format!("the server calls itself {called}")),
+    }
+}
+
 /// What a request carries.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
@@ -254,6 +279,29 @@ pub trait Carrier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_are_told_by_what_they_say_to_a_ping() {
+        let detected = |version: &str, build: &str| {
+            let word = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let answer = Answer {
+                status: 204,
+                version: word(version),
+                build: word(build),
+                ..Answer::default()
+            };
+            detect(&answer).map(|(target, _)| target).ok()
+        };
+        assert_eq!(Some(Target::V1), detected("1.6.7~rc0", "OSS"));
+        assert_eq!(Some(Target::V1), detected("1.8.0", "OSS"));
+        assert_eq!(Some(Target::V1), detected("1.11.3-c1.11.3", "ENT"));
+        assert_eq!(Some(Target::Oss2), detected("v2.7.6", "OSS"));
+        assert_eq!(Some(Target::Oss2), detected("2.0.4", ""));
+        assert_eq!(Some(Target::VictoriaMetrics), detected("1.8.0", ""));
+        assert_eq!(None, detected("", "Cloud2"));
+        assert_eq!(None, detected("3.6.0", "Core"));
+        assert_eq!(None, detected("", ""));
+    }
 
     #[test]
     fn tokens_are_one_visible_word_and_never_shown() {

@@ -4,7 +4,6 @@
 //! Time comes from a [`Clock`], which tests replace.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::civil::DateTime;
@@ -13,9 +12,6 @@ use jiff::{Timestamp, fmt::rfc2822, fmt::strtime};
 
 /// Nobody is made to wait longer than this by one answer.
 const LONGEST_HINT: Duration = Duration::from_secs(15 * 60);
-
-/// Sleeps are cut into slices of this length, so that a signal ends them.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// Where time and chance come from.
 pub trait Clock {
@@ -29,27 +25,29 @@ pub trait Clock {
     fn sleep(&mut self, time: Duration) -> bool;
 }
 
-/// The clock of this machine; stops sleeping when a flag is set.
-pub struct SystemClock<'a> {
+/// The clock of this machine.
+#[derive(Debug)]
+pub struct SystemClock {
     start: Instant,
     /// State of a xorshift generator; never zero.
     state: u64,
-    stop: &'a AtomicBool,
+    /// Waits, and says whether nothing came meanwhile that calls for a stop.
+    sleep: fn(Duration) -> bool,
 }
 
-impl<'a> SystemClock<'a> {
-    /// A clock whose sleeps end early once `stop` is set.
-    pub fn new(stop: &'a AtomicBool) -> Self {
+impl SystemClock {
+    /// A clock that waits by `sleep`, which returns early with `false` where there is a call to stop.
+    pub fn new(sleep: fn(Duration) -> bool) -> Self {
         Self {
             start: Instant::now(),
             // A fresh hasher is seeded by the system: two processes do not wait in step.
             state: RandomState::new().hash_one(0) | 1,
-            stop,
+            sleep,
         }
     }
 }
 
-impl Clock for SystemClock<'_> {
+impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -67,17 +65,7 @@ impl Clock for SystemClock<'_> {
     }
 
     fn sleep(&mut self, time: Duration) -> bool {
-        let end = self.now() + time;
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return false;
-            }
-            let left = end.saturating_sub(self.now());
-            if left.is_zero() {
-                return true;
-            }
-            std::thread::sleep(left.min(SLICE));
-        }
+        (self.sleep)(time)
     }
 }
 
@@ -115,6 +103,11 @@ impl Failures {
         self.count
     }
 
+    /// The next failure belongs to another request: its waits are short again, the patience is the same.
+    pub fn begin(&mut self) {
+        self.count = 0;
+    }
+
     /// Something went well: start over.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -127,7 +120,7 @@ impl Failures {
         &mut self,
         patience: &Patience,
         hint: Option<Duration>,
-        clock: &mut impl Clock,
+        clock: &mut dyn Clock,
     ) -> Option<Duration> {
         let since = *self.since.get_or_insert(clock.now());
         let wait = self.wait(patience, hint, clock);
@@ -141,12 +134,7 @@ impl Failures {
 
     /// Half of the doubled wait is fixed and half is chance; a hint is kept and a little added, so
     /// that those who were told the same do not come back at once.
-    fn wait(
-        &self,
-        patience: &Patience,
-        hint: Option<Duration>,
-        clock: &mut impl Clock,
-    ) -> Duration {
+    fn wait(&self, patience: &Patience, hint: Option<Duration>, clock: &mut dyn Clock) -> Duration {
         let factor = 1u32.checked_shl(self.count).unwrap_or(u32::MAX);
         let full = patience.base.saturating_mul(factor).min(patience.cap);
         let own = full / 2 + (full / 2).mul_f64(clock.chance());
@@ -350,15 +338,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_call_to_stop_ends_a_sleep_at_once() {
-        let stop = AtomicBool::new(true);
-        assert!(!SystemClock::new(&stop).sleep(Duration::from_secs(3600)));
-    }
-
-    #[test]
     fn chance_stays_below_one() {
-        let stop = AtomicBool::new(false);
-        let mut clock = SystemClock::new(&stop);
+        let mut clock = SystemClock::new(|_| true);
         for _ in 0..1000 {
             assert!((0.0..1.0).contains(&clock.chance()));
         }

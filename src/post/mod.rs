@@ -1,1 +1,4 @@
 //! x
+pub mod batch;
+pub mod bisect;
+pub mod fit;
