@@ -18,6 +18,8 @@ pub struct Label {
     pub input: String,
     /// Whether each point is in its stream at most once.
     pub is_once: bool,
+    /// For how long the bucket must keep points, in seconds, where that is known and wanted; 0 is for ever.
+    pub period: Option<u64>,
 }
 
 /// Records for one bucket, one behind the other.
@@ -187,11 +189,6 @@ impl Batches {
         all
     }
 
-    /// Whether nothing waits to be sent.
-    pub fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-
     /// Use the memory of a batch that is done with again.
     pub fn recycle(&mut self, mut batch: Batch) {
         // A few are enough: more would hold memory that no batch needs.
@@ -278,7 +275,6 @@ mod tests {
         );
         assert_eq!(vec!["b:1\n2\n"], push(&mut batches, "3\n"));
         assert_eq!(vec!["b:3\n"], rest(&mut batches));
-        assert!(batches.is_empty());
         assert_eq!(0, rest(&mut batches).len());
     }
 

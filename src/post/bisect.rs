@@ -17,12 +17,19 @@ pub struct Part {
 impl Part {
     /// All records of a batch of `n`.
     pub fn all(n: usize) -> Self {
-        Self::of(vec![0..n])
+        Self::of(Some(0..n))
     }
 
-    fn of(mut ranges: Vec<Range<usize>>) -> Self {
-        ranges.retain(|range| !range.is_empty());
-        Self { ranges }
+    /// One record.
+    pub fn one(record: usize) -> Self {
+        Self::of(Some(record..record + 1))
+    }
+
+    fn of(ranges: impl IntoIterator<Item = Range<usize>>) -> Self {
+        let ranges = ranges.into_iter().filter(|range| !range.is_empty());
+        Self {
+            ranges: ranges.collect(),
+        }
     }
 
     /// How many records.
