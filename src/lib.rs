@@ -9,5 +9,7 @@ pub mod filter;
 pub mod http;
 pub mod lp;
 pub mod post;
+pub mod rate;
+pub mod route;
 pub mod rows;
 pub mod tsm;

@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod fit;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,8 +258,7 @@ pub enum Way<'a> {
 /// What would be sent, by bucket.
 #[derive(Debug, Default)]
 pub struct Dry {
-    /// The target, where one is named.
-    pub target: Option<Target>,
+    target: Option<Target>,
     /// What would go into each bucket.
     pub buckets: BTreeMap<String, Sent>,
     packed: Vec<u8>,
@@ -275,6 +275,25 @@ pub struct Sent {
     pub bytes: u64,
     /// The same after compression.
     pub packed: u64,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        let Self {
+            points,
+            requests,
+            bytes,
+            packed,
+        } = *self;
+        write!(
+            out,
+            "{points} point{} in {requests} request{}, ",
+            plural(points),
+            plural(requests)
+        )?;
+        write!(out, "{bytes} bytes, {packed} compressed")
+    }
 }
 
 /// What is known of the point that comes next.
@@ -535,6 +554,14 @@ fn reject<'a>(label: &'a Label, line: u64, reason: &'a str, record: &'a [u8]) ->
 }
 
 impl Dry {
+    /// Nothing yet; `target` where one is named.
+    pub fn new(target: Option<Target>) -> Self {
+        Self {
+            target,
+            ..Self::default()
+        }
+    }
+
     fn count(&mut self, batch: &Batch) -> Result<(), Error> {
         deliver::pack(batch.body(), &mut self.packed)?;
         let bucket = self
