@@ -6,7 +6,9 @@
 
 pub mod cli;
 pub mod filter;
+pub mod http;
 pub mod lp;
+pub mod post;
 pub mod rate;
 pub mod route;
 pub mod rows;

@@ -336,13 +336,13 @@ fn refuse_earlier_output(folder: &Path) -> Result<(), Error> {
         return Err(Error::Exists(index));
     }
     for path in entries(folder)? {
-        if is_output(&path) {
-            return Err(Error::Exists(path));
-        }
-        if path.is_dir() {
-            if let Some(found) = entries(&path)?.into_iter().find(|path| is_output(path)) {
-                return Err(Error::Exists(found));
-            }
+        let below = if path.is_dir() {
+            entries(&path)?
+        } else {
+            Vec::new()
+        };
+        if let Some(found) = [path].into_iter().chain(below).find(|path| is_output(path)) {
+            return Err(Error::Exists(found));
         }
     }
     Ok(())
