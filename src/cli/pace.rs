@@ -188,6 +188,10 @@ impl Filter for Pace {
         self.comment(text, Some(out))
     }
 
+    fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
+        self.flush(Some(out))
+    }
+
     fn tally(&self) -> Tally {
         Tally {
             written: self.points,

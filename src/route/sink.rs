@@ -336,8 +336,9 @@ fn refuse_earlier_output(folder: &Path) -> Result<(), Error> {
         return Err(Error::Exists(index));
     }
     for path in entries(folder)? {
+        // A folder that cannot be listed is none of ours; if it has to be, writing into it will fail.
         let below = if path.is_dir() {
-            entries(&path)?
+            entries(&path).unwrap_or_default()
         } else {
             Vec::new()
         };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::harness::{Pipeline, fixture, gunzip, gzip, pipeline, points, run, scratch};
+use super::harness::{Pipeline, fixture, gunzip, gzip, pipeline, points, program, run, scratch};
 
 const SPLIT: &str = "lp-split-by-bucket";
 
@@ -131,11 +131,10 @@ fn no_bucket_name_leaves_or_breaks_the_folder() {
     run(text.as_bytes(), &[SPLIT, "--dir", arg(&out)]).ok();
     let found = files(&out);
     assert_eq!(names.len() + 1, found.len());
-    for i in 0..names.len() {
-        let holding = found
-            .iter()
-            .filter(|(_, text)| text.contains(&format!("m v={i} 1")));
-        assert_eq!(1, holding.count(), "{}", names[i]);
+    for (i, name) in names.iter().enumerate() {
+        let point = format!("m v={i} 1");
+        let holding = found.iter().filter(|(_, text)| text.contains(&point));
+        assert_eq!(1, holding.count(), "{name}");
     }
     // Nothing but the folder has come into being around it.
     assert_eq!(found.len(), files(dir.path()).len());
@@ -158,7 +157,7 @@ fn a_file_that_exists_is_left_alone_and_nothing_is_read() {
         let file = dir.path().join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "old").unwrap();
-        let script = format!("{} --dir .; echo $?; cat", super::harness::program(SPLIT));
+        let script = format!("{} --dir .; echo $?; cat", program(SPLIT));
         let there = Pipeline::new().dir(dir.path()).input(STREAM.as_bytes());
         let ran = there.run(&[&["sh", "-c", &script]]);
         assert_eq!(format!("73\n{STREAM}"), ran.stdout);
@@ -309,6 +308,45 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     );
     assert_eq!(Some(74), ran.last());
     assert!(ran.stderr.contains("file/out: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_full_disk_leaves_no_file_behind() {
+    let dir = scratch();
+    let point = "cpu,host=a v=1 1\n".repeat(10_000);
+    let input = format!("# CONTEXT-BUCKET:a/b\n{point}# CONTEXT-BUCKET:c\n{point}");
+    let script = format!("trap '' XFSZ; ulimit -f 100; {} --dir out", program(SPLIT));
+    let there = Pipeline::new().dir(dir.path()).input(input.as_bytes());
+    let ran = there.run(&[&["sh", "-c", &script]]);
+    assert_eq!(Some(74), ran.last());
+    assert!(ran.stderr.contains("out/a/b.lp: "), "{}", ran.stderr);
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn a_signal_ends_the_run_and_leaves_no_file_behind() {
+    let dir = scratch();
+    let script = format!(
+        "mkfifo in; {} --dir out - <in & pid=$!; exec 3>in; until [ -d out ]; do :; done; \
+         echo '# CONTEXT-BUCKET:b' >&3; echo 'm v=1 1' >&3; kill -TERM $pid; wait $pid; echo $?",
+        program(SPLIT)
+    );
+    let ran = Pipeline::new()
+        .dir(dir.path())
+        .run(&[&["sh", "-c", &script]]);
+    assert_eq!("143\n", ran.stdout);
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn a_first_stage_that_writes_nothing_is_no_success() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    assert_eq!(Some(66), run(b"", &[SPLIT, "--dir", arg(&out)]).last());
+    assert!(!out.exists());
+    let empty = "# STREAM-BEGIN once\n# STREAM-END points:0 left-out:0\n";
+    run(empty.as_bytes(), &[SPLIT, "--dir", arg(&out)]).ok();
+    assert_eq!(1, files(&out).len());
 }
 
 #[test]
