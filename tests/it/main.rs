@@ -4,5 +4,6 @@
 mod docs;
 mod harness;
 mod live;
+mod lp_filter;
 mod lp_rate;
 mod lp_split;
