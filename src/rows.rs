@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::ops::Range;
+
 /// The five types a field value can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -65,6 +67,24 @@ impl Strings {
         self.ends.is_empty()
     }
 
+    /// Append some strings of another list; what it does not hold is nothing.
+    pub fn extend(&mut self, other: &Self, range: Range<usize>) {
+        let Some(ends) = other.ends.get(range.clone()) else {
+            return;
+        };
+        let start = range
+            .start
+            .checked_sub(1)
+            .and_then(|i| other.ends.get(i))
+            .copied()
+            .unwrap_or(0);
+        let base = self.bytes.len();
+        let end = ends.last().copied().unwrap_or(start);
+        self.bytes
+            .extend_from_slice(other.bytes.get(start..end).unwrap_or_default());
+        self.ends.extend(ends.iter().map(|end| base + end - start));
+    }
+
     /// Forget all strings, keep the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -124,5 +144,51 @@ impl Values {
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Append some values of a column of the same type; of another type, or beyond its end, nothing.
+    pub fn extend(&mut self, other: &Self, range: Range<usize>) {
+        fn append<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
+            to.extend_from_slice(from.get(range).unwrap_or_default());
+        }
+        match (self, other) {
+            (Self::Float(to), Self::Float(from)) => append(to, from, range),
+            (Self::Integer(to), Self::Integer(from)) => append(to, from, range),
+            (Self::Boolean(to), Self::Boolean(from)) => append(to, from, range),
+            (Self::String(to), Self::String(from)) => to.extend(from, range),
+            (Self::Unsigned(to), Self::Unsigned(from)) => append(to, from, range),
+            _ => debug_assert!(false, "columns of two types"),
+        }
+    }
+
+    /// Forget all values, keep the memory.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Float(v) => v.clear(),
+            Self::Integer(v) => v.clear(),
+            Self::Boolean(v) => v.clear(),
+            Self::String(v) => v.clear(),
+            Self::Unsigned(v) => v.clear(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_another_list_are_appended_by_position() {
+        let mut from = Strings::default();
+        [&b"ab"[..], b"", b"cde", b"f"]
+            .into_iter()
+            .for_each(|s| from.push(s));
+        let mut to = Strings::default();
+        to.push(b"x");
+        to.extend(&from, 1..3);
+        to.extend(&from, 0..1);
+        to.extend(&from, 3..9);
+        let all: Vec<_> = (0..to.len()).map(|i| to.get(i)).collect();
+        assert_eq!(vec![&b"x"[..], b"", b"cde", b"ab"], all);
     }
 }

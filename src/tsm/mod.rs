@@ -8,6 +8,7 @@ pub mod encoding;
 pub mod file;
 pub mod index;
 pub mod key;
+pub mod merge;
 pub mod source;
 
 /// A storage file that does not hold what it should.
