@@ -4,6 +4,7 @@ use std::io;
 
 use crate::rows::Kind;
 
+pub mod block;
 pub mod encoding;
 
 /// A storage file that does not hold what it should.
