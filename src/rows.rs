@@ -57,6 +57,18 @@ impl Strings {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// Make room for `strings` more strings of `bytes` bytes together.
+    pub fn reserve(&mut self, strings: usize, bytes: usize) {
+        self.ends.reserve(strings);
+        self.bytes.reserve(bytes);
+    }
+
+    /// Keep the first `n` strings only.
+    pub fn truncate(&mut self, n: usize) {
+        self.ends.truncate(n);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
     /// How many strings.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -138,6 +150,17 @@ impl Values {
             Self::Boolean(v) => v.len(),
             Self::String(v) => v.len(),
             Self::Unsigned(v) => v.len(),
+        }
+    }
+
+    /// Keep the first `n` values only.
+    pub fn truncate(&mut self, n: usize) {
+        match self {
+            Self::Float(v) => v.truncate(n),
+            Self::Integer(v) => v.truncate(n),
+            Self::Boolean(v) => v.truncate(n),
+            Self::String(v) => v.truncate(n),
+            Self::Unsigned(v) => v.truncate(n),
         }
     }
 

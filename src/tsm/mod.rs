@@ -4,6 +4,7 @@ use std::io;
 
 use crate::rows::Kind;
 
+pub mod block;
 pub mod encoding;
 pub mod file;
 pub mod index;
