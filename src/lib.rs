@@ -4,6 +4,8 @@
 //! `bin -> cli -> export, filter, route, post -> rate -> lp, tsm, http -> rows`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
+pub mod filter;
 pub mod lp;
 pub mod rows;
 pub mod tsm;

@@ -1,1 +1,3 @@
+//! Storage files to line protocol.
+
 fn main() {}

@@ -216,9 +216,7 @@ pub fn field_misfit(name: &[u8]) -> Option<Misfit> {
         (Some(b'\t' | 0), _) => return Some(Misfit::Blank),
         _ => {}
     }
-    if memchr2(b'\\', b'\n', name).is_none() {
-        return None;
-    }
+    memchr2(b'\\', b'\n', name)?;
     let swallowed = |pair: &[u8]| matches!(pair, [b'\\', b',' | b' ' | b'=']);
     if name.windows(2).any(swallowed) {
         return Some(Misfit::FieldEscape);

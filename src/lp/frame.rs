@@ -52,9 +52,9 @@ impl Framer {
         end
     }
 
-    /// Whether the entry seen so far is inside a quoted value.
-    pub fn is_quoted(&self) -> bool {
-        self.quoted
+    /// Whether a line feed would not end what has been seen so far: a quote is open, or a backslash comes last.
+    pub fn is_unfinished(&self) -> bool {
+        self.quoted || self.skip
     }
 
     /// The rule word by word, skipping over stretches in which nothing can happen.

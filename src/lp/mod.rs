@@ -30,6 +30,11 @@ pub enum Error {
         /// The limit, in bytes.
         max: usize,
     },
+    /// The input ends in the middle of a record.
+    #[error(
+        "the input ends inside a record: a quote is left open, or a backslash is its last byte"
+    )]
+    Unfinished,
     /// The stream was begun and just stops.
     #[error("the stream is cut: it has a begin and no end (run the command that wrote it again)")]
     Cut,

@@ -19,13 +19,6 @@ pub struct Entry<'a> {
     pub offset: u64,
 }
 
-impl Entry<'_> {
-    /// Whether a line feed ends the entry. Only the last one of an input can lack it.
-    pub fn is_whole(&self) -> bool {
-        self.bytes.last() == Some(&b'\n')
-    }
-}
-
 /// Cuts an input into entries without ever copying one, and holds no more than one entry and one chunk.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -40,7 +33,6 @@ pub struct Reader<R> {
     line: u64,
     offset: u64,
     max_record: usize,
-    at_end: bool,
 }
 
 impl<R: Read> Reader<R> {
@@ -55,29 +47,27 @@ impl<R: Read> Reader<R> {
             line: 1,
             offset: 0,
             max_record,
-            at_end: false,
         }
     }
 
-    /// The next entry; the last one may lack its line feed. `None` at the end.
-    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        loop {
-            let unread = &self.buf[self.start..self.end];
-            if let Some(len) = self.framer.end(unread) {
-                return Ok(Some(self.cut(len)));
-            }
-            if self.at_end {
-                let len = unread.len();
-                self.framer = Framer::default();
-                return Ok((len > 0).then(|| self.cut(len)));
-            }
-            self.fill()?;
-        }
+    /// The next entry of those read so far, whole; `None` when more has to be read.
+    pub fn next_entry(&mut self) -> Option<Entry<'_>> {
+        let len = self.framer.end(&self.buf[self.start..self.end])?;
+        Some(self.cut(len))
     }
 
-    /// Whether all that was read so far has been handed out: the next entry has to be waited for.
-    pub fn is_drained(&self) -> bool {
-        self.start == self.end
+    /// What is left at the end of the input: an entry without line feed.
+    ///
+    /// A rest that a line feed would not end (a quote is open, a backslash hides what follows) is an error.
+    pub fn tail(&mut self) -> Result<Option<Entry<'_>>, Error> {
+        let len = self.end - self.start;
+        let unfinished = self.framer.is_unfinished() || self.buf[..self.end].ends_with(b"\n");
+        self.framer = Framer::default();
+        match (len, unfinished) {
+            (0, _) => Ok(None),
+            (_, true) => Err(Error::Unfinished),
+            (_, false) => Ok(Some(self.cut(len))),
+        }
     }
 
     /// Line and offset of the entry that comes next.
@@ -98,7 +88,8 @@ impl<R: Read> Reader<R> {
         entry
     }
 
-    fn fill(&mut self) -> Result<(), Error> {
+    /// Read more; false at the end of the input.
+    pub fn fill(&mut self) -> Result<bool, Error> {
         let unread = self.end - self.start;
         if unread > self.max_record {
             return Err(Error::TooLong {
@@ -117,8 +108,7 @@ impl<R: Read> Reader<R> {
             }
         };
         self.end += n;
-        self.at_end = n == 0;
-        Ok(())
+        Ok(n > 0)
     }
 }
 
@@ -141,10 +131,16 @@ mod tests {
     fn entries(text: &[u8], step: usize) -> Vec<(Vec<u8>, u64, u64)> {
         let mut reader = Reader::new(Drip(text, step), 1 << 20);
         let mut found = Vec::new();
-        while let Some(entry) = reader.next_entry().unwrap() {
-            found.push((entry.bytes.to_vec(), entry.line, entry.offset));
+        let own = |entry: Entry<'_>| (entry.bytes.to_vec(), entry.line, entry.offset);
+        loop {
+            while let Some(entry) = reader.next_entry() {
+                found.push(own(entry));
+            }
+            if !reader.fill().unwrap() {
+                found.extend(reader.tail().unwrap().map(own));
+                return found;
+            }
         }
-        found
     }
 
     #[test]
@@ -166,11 +162,25 @@ mod tests {
     fn a_record_longer_than_the_limit_is_an_error_and_takes_no_more_memory() {
         let text = [b"m s=\"".as_slice(), &vec![b'x'; 3 << 20]].concat();
         let mut reader = Reader::new(text.as_slice(), 1 << 20);
-        assert!(matches!(
-            reader.next_entry(),
-            Err(Error::TooLong { max: 1048576 })
-        ));
+        let err = loop {
+            assert!(reader.next_entry().is_none());
+            if let Err(err) = reader.fill() {
+                break err;
+            }
+        };
+        assert!(matches!(err, Error::TooLong { max: 1048576 }));
         assert!(reader.buf.len() < 4 << 20);
+    }
+
+    #[test]
+    fn a_rest_that_no_line_feed_would_end_is_an_error() {
+        for text in ["m f=\"abc 1\nm f=2 2\n", "m f=1 1\\", "m f=1 1\\\n"] {
+            let mut reader = Reader::new(text.as_bytes(), 1 << 20);
+            while reader.fill().unwrap() {
+                assert!(reader.next_entry().is_none());
+            }
+            assert!(matches!(reader.tail(), Err(Error::Unfinished)), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,1 +1,1 @@
-
+//! Runs the real binaries.

@@ -1,0 +1,74 @@
+//! Standard output that tells "the reader is gone" from every other error.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use super::exit::Closed;
+use super::{input, signal};
+
+/// What is written at once: larger writes into a 64 KiB pipe are slower, not faster.
+const BLOCK: usize = 64 << 10;
+
+/// Standard output behind a buffer. Nothing is flushed on drop: call `finish`.
+#[derive(Debug)]
+pub struct Out {
+    file: File,
+    buf: Vec<u8>,
+}
+
+impl Out {
+    /// The standard output of this process.
+    pub fn stdout() -> anyhow::Result<Self> {
+        let file = input::duplicate(io::stdout()).map_err(closed)?;
+        input::enlarge_pipe(&file);
+        Ok(Self {
+            file,
+            buf: Vec::with_capacity(2 * BLOCK),
+        })
+    }
+
+    /// Append bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.buf.extend_from_slice(bytes);
+        if self.buf.len() < BLOCK {
+            Ok(())
+        } else {
+            self.flush()
+        }
+    }
+
+    /// Append what `print` puts into the buffer.
+    pub fn print(&mut self, print: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<()> {
+        print(&mut self.buf);
+        if self.buf.len() < BLOCK {
+            Ok(())
+        } else {
+            self.flush()
+        }
+    }
+
+    /// Hand everything to the reader. To be called before any sleep or wait.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        let result = self
+            .buf
+            .chunks(BLOCK)
+            .try_for_each(|block| self.file.write_all(block));
+        self.buf.clear();
+        result.map_err(closed)?;
+        Ok(signal::check()?)
+    }
+
+    /// Flush for the last time, even if a signal has come.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        let result = self.file.write_all(&self.buf);
+        self.buf.clear();
+        result.map_err(closed)
+    }
+}
+
+fn closed(err: io::Error) -> anyhow::Error {
+    match err.kind() {
+        io::ErrorKind::BrokenPipe => Closed.into(),
+        _ => anyhow::Error::new(err).context("standard output"),
+    }
+}

@@ -1,0 +1,5 @@
+//! Which records lp-filter keeps.
+
+pub mod select;
+
+pub use select::{Selection, Selector, Verdict};
