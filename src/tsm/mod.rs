@@ -10,7 +10,9 @@ pub mod file;
 pub mod index;
 pub mod key;
 pub mod merge;
+pub mod place;
 pub mod source;
+pub mod tree;
 
 /// A storage file that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
