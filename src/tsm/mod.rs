@@ -6,6 +6,8 @@ use crate::rows::Kind;
 
 pub mod block;
 pub mod encoding;
+mod stream;
+pub mod tombstone;
 
 /// A storage file that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
