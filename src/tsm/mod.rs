@@ -11,7 +11,10 @@ pub mod index;
 pub mod key;
 pub mod merge;
 pub mod place;
+pub mod shard;
 pub mod source;
+mod stream;
+pub mod tombstone;
 pub mod tree;
 
 /// A storage file that does not hold what it should.
@@ -49,6 +52,9 @@ pub enum ErrorKind {
     /// A footer that points where no index can be.
     #[error("footer says that the index is at {0}")]
     IndexOffset(u64),
+    /// A TSM file whose name does not say how new it is.
+    #[error("file name is not GENERATION-SEQUENCE.tsm")]
+    FileName,
     /// A key that does not sort behind the one before it.
     #[error("key is not greater than the one before it")]
     KeyOrder,

@@ -214,19 +214,37 @@ fn gather(disk: &dyn Disk, files: &Files, shard: &mut Shard) -> Result<Gathered,
                     let place = files.wal.clone().unwrap_or_default();
                     shard.remarks.push(Remark::Restless(place));
                 }
-                let exists = [&files.data, &files.wal].into_iter().flatten().any(|dir| dir.is_dir());
-                return Ok(Gathered { files: data, segments, exists });
+                let exists = [&files.data, &files.wal]
+                    .into_iter()
+                    .flatten()
+                    .any(|dir| dir.is_dir());
+                return Ok(Gathered {
+                    files: data,
+                    segments,
+                    exists,
+                });
             }
             _ => {}
         }
     }
 }
 
-fn open_log(disk: &dyn Disk, files: &Files, strays: &mut Vec<Remark>) -> Result<Vec<Opened>, Trouble> {
-    let mut paths: Vec<_> = files.named.iter().filter(|path| is_segment(path)).cloned().collect();
+fn open_log(
+    disk: &dyn Disk,
+    files: &Files,
+    strays: &mut Vec<Remark>,
+) -> Result<Vec<Opened>, Trouble> {
+    let mut paths: Vec<_> = files
+        .named
+        .iter()
+        .filter(|path| is_segment(path))
+        .cloned()
+        .collect();
     if let Some(folder) = &files.wal {
         let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-        let (segments, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|path| place::segment_id(path).is_some());
+        let (segments, others): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|path| place::segment_id(path).is_some());
         paths.extend(segments);
         note_strays(folder, others, strays);
     }
@@ -255,10 +273,17 @@ fn open_data(
     strays: &mut Vec<Remark>,
     is_last: bool,
 ) -> Result<Option<Vec<(PathBuf, Source, Option<Opened>)>>, Trouble> {
-    let mut paths: Vec<_> = files.named.iter().filter(|path| !is_segment(path)).cloned().collect();
+    let mut paths: Vec<_> = files
+        .named
+        .iter()
+        .filter(|path| !is_segment(path))
+        .cloned()
+        .collect();
     if let Some(folder) = &files.data {
         let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-        let (data, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|path| has_extension(path, "tsm"));
+        let (data, others): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|path| has_extension(path, "tsm"));
         note_strays(folder, without_companions(others, &data), strays);
         paths.extend(data);
     }
@@ -268,7 +293,12 @@ fn open_data(
         match rank(&path) {
             Some(rank) => ranked.push((rank, path)),
             None if is_alone => ranked.push(((0, 0), path)),
-            None => return Err(Trouble::new(&path, Error::new(0, super::ErrorKind::FileName))),
+            None => {
+                return Err(Trouble::new(
+                    &path,
+                    Error::new(0, super::ErrorKind::FileName),
+                ));
+            }
         }
     }
     ranked.sort();
@@ -332,7 +362,13 @@ fn rank(path: &Path) -> Option<(u64, u64)> {
 
 /// Without the files that belong to a TSM file, or that a server keeps beside them for itself.
 fn without_companions(others: Vec<PathBuf>, data: &[PathBuf]) -> Vec<PathBuf> {
-    const KNOWN: &[&str] = &["fields.idx", "fields.idxl", "index", "digest.tsd", "do_not_compact"];
+    const KNOWN: &[&str] = &[
+        "fields.idx",
+        "fields.idxl",
+        "index",
+        "digest.tsd",
+        "do_not_compact",
+    ];
     let is_known = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default();
         let owner = path.with_extension("tsm");
@@ -361,7 +397,11 @@ fn member(
         Some((path, source)) => {
             let read = tombstone::read(io::BufReader::new(source.reader()));
             let (deleted, notes) = read.map_err(|err| Trouble::new(&path, err))?;
-            remarks.extend(notes.into_iter().map(|note| Remark::Odd(path.clone(), note)));
+            remarks.extend(
+                notes
+                    .into_iter()
+                    .map(|note| Remark::Odd(path.clone(), note)),
+            );
             deleted
         }
         None => Tombstones::default(),
@@ -392,5 +432,247 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    fn replay(&mut self, segments: Vec<Opened>, keep_going: bool) -> Result<(), Trouble> {
+        let mut cache = wal::Cache::default();
+        // Only in the last segment with anything in it a torn entry is what a crash leaves.
+        let last = segments.iter().rposition(|(_, source)| !source.is_empty());
+        for (i, (path, source)) in segments.into_iter().enumerate() {
+            let mut notes = Vec::new();
+            let replayed = cache.replay(source.reader(), Some(i) == last, &mut notes);
+            let odd = notes
+                .into_iter()
+                .map(|note| Remark::Odd(path.clone(), note));
+            self.remarks.extend(odd);
+            if let Err(err) = replayed {
+                self.bear(Trouble::new(&path, err), keep_going)?;
+            }
+        }
+        self.log = cache.finish().into_iter().map(Logged::from).collect();
+        Ok(())
+    }
+}
+
+impl From<wal::Entry> for Logged {
+    fn from(entry: wal::Entry) -> Self {
+        let column = |column: wal::Column| Column {
+            times: column.times,
+            values: column.values,
+        };
+        Self {
+            key: entry.key.into(),
+            columns: entry.columns.into_iter().map(column).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::Write;
+
+    use super::super::file::testing::{WORKED, bytes};
+    use super::*;
+
+    /// A shard whose files change while it is opened: each listing may be followed by a change.
+    struct Busy {
+        /// What is there before the first listing, after it, and so on; the last one stays.
+        states: Vec<Vec<(&'static str, &'static str)>>,
+        listings: RefCell<usize>,
+    }
+
+    impl Busy {
+        fn now(&self) -> &[(&'static str, &'static str)] {
+            let at = (*self.listings.borrow()).min(self.states.len() - 1);
+            &self.states[at]
+        }
+    }
+
+    impl Disk for Busy {
+        fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+            let paths = self.now().iter().map(|(path, _)| PathBuf::from(path));
+            let listed = paths.filter(|path| path.parent() == Some(folder)).collect();
+            *self.listings.borrow_mut() += 1;
+            Ok(listed)
+        }
+
+        fn open(&self, path: &Path) -> io::Result<Source> {
+            let found = self
+                .now()
+                .iter()
+                .find(|(there, _)| path == Path::new(there));
+            let (_, hex) = found.ok_or(io::ErrorKind::NotFound)?;
+            let mut file = tempfile::tempfile()?;
+            file.write_all(&bytes(hex))?;
+            Source::whole(file)
+        }
+    }
+
+    /// `a#!~#v` is 1 in the log.
+    const SEGMENT: &str =
+        "010000001f1d700200066123217e23760000000116345785d8a000000000000000000001";
+
+    fn files() -> Files {
+        Files {
+            data: Some("d".into()),
+            wal: Some("w".into()),
+            ..Files::default()
+        }
+    }
+
+    fn opened(states: Vec<Vec<(&'static str, &'static str)>>) -> Shard {
+        let disk = Busy {
+            states,
+            listings: RefCell::new(0),
+        };
+        open(&disk, &files(), false).unwrap().unwrap()
+    }
+
+    fn names(shard: &Shard) -> Vec<&str> {
+        let paths = shard
+            .members
+            .iter()
+            .map(|member| member.path.to_str().unwrap());
+        paths.collect()
+    }
+
+    #[test]
+    fn files_are_ranked_by_number_and_the_log_is_read() {
+        let shard = opened(vec![vec![
+            ("d/1000000000-000000001.tsm", WORKED),
+            ("d/000000002-000000010.tsm", WORKED),
+            ("d/000000002-000000009.tsm", WORKED),
+            ("w/_00001.wal", SEGMENT),
+        ]]);
+        let expected = vec![
+            "d/000000002-000000009.tsm",
+            "d/000000002-000000010.tsm",
+            "d/1000000000-000000001.tsm",
+        ];
+        assert_eq!(expected, names(&shard));
+        assert_eq!(b"a#!~#v".to_vec(), shard.log[0].key);
+    }
+
+    #[test]
+    fn a_compaction_between_listing_and_opening_costs_nothing() {
+        let before = vec![
+            ("d/000000001-000000001.tsm", WORKED),
+            ("d/000000002-000000001.tsm", WORKED),
+        ];
+        let after = vec![("d/000000002-000000002.tsm", WORKED)];
+        // The log is listed, then the data, then a file is gone.
+        let shard = opened(vec![before.clone(), before, after]);
+        assert_eq!(vec!["d/000000002-000000002.tsm"], names(&shard));
+        assert!(shard.remarks.is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_that_ends_meanwhile_is_seen_as_one() {
+        let before = vec![("w/_00001.wal", SEGMENT)];
+        let after = vec![("d/000000001-000000001.tsm", WORKED)];
+        // The log and the data are listed and open when the segment goes.
+        let shard = opened(vec![before.clone(), before, after]);
+        assert_eq!(vec!["d/000000001-000000001.tsm"], names(&shard));
+        assert!(shard.log.is_empty());
+    }
+
+    #[test]
+    fn a_shard_that_never_rests_is_taken_as_it_is_with_a_remark() {
+        let one = vec![("w/_00001.wal", SEGMENT)];
+        let two = vec![("w/_00002.wal", SEGMENT)];
+        let states = (0..31).map(|i| if i % 3 == 2 { two.clone() } else { one.clone() });
+        let shard = opened(states.collect());
+        assert!(
+            matches!(shard.remarks[..], [Remark::Restless(_)]),
+            "{:?}",
+            shard.remarks
+        );
+        assert_eq!(1, shard.log.len());
+    }
+
+    #[test]
+    fn what_is_no_data_is_told() {
+        let shard = opened(vec![vec![
+            ("d/000000001-000000001.tsm", WORKED),
+            ("d/000000001-000000001.tombstone", ""),
+            ("d/000000003-000000001.tombstone", ""),
+            ("d/000000002-000000001.tsm.bad", ""),
+            ("d/fields.idx", ""),
+            ("w/x", ""),
+        ]]);
+        let strays = |folder: &str, names: &[&str]| {
+            Remark::Strays(folder.into(), names.iter().map(PathBuf::from).collect())
+        };
+        let expected = vec![
+            strays("w", &["w/x"]),
+            strays(
+                "d",
+                &[
+                    "d/000000002-000000001.tsm.bad",
+                    "d/000000003-000000001.tombstone",
+                ],
+            ),
+        ];
+        assert_eq!(expected, shard.remarks);
+    }
+
+    fn broken() -> Busy {
+        Busy {
+            states: vec![vec![
+                ("d/000000001-000000001.tsm", WORKED),
+                ("d/000000002-000000001.tsm", "16d116d102"),
+                ("d/000000003-000000001.tsm", WORKED),
+                ("d/000000003-000000001.tombstone", "00001502ff"),
+                ("w/_00001.wal", "09"),
+                ("w/_00002.wal", SEGMENT),
+            ]],
+            listings: RefCell::new(0),
+        }
+    }
+
+    #[test]
+    fn damage_ends_everything_unless_it_is_to_go_on() {
+        let trouble = open(&broken(), &files(), false).unwrap_err();
+        assert_eq!("d/000000002-000000001.tsm", trouble.to_string());
+        let shard = open(&broken(), &files(), true).unwrap().unwrap();
+        assert_eq!(vec!["d/000000001-000000001.tsm"], names(&shard));
+        let damage: Vec<_> = shard.damage.iter().map(ToString::to_string).collect();
+        let expected = vec![
+            "d/000000002-000000001.tsm",
+            "d/000000003-000000001.tombstone",
+            "w/_00001.wal",
+        ];
+        assert_eq!(expected, damage);
+        assert_eq!(1, shard.log.len());
+    }
+
+    #[test]
+    fn a_name_without_rank_will_do_for_a_single_file_only() {
+        let disk = |states| Busy {
+            states: vec![states],
+            listings: RefCell::new(0),
+        };
+        let named = |names: &[&str]| Files {
+            named: names.iter().map(PathBuf::from).collect(),
+            ..Files::default()
+        };
+        let there = vec![("copy.tsm", WORKED), ("1-1.tsm", WORKED)];
+        assert!(
+            open(&disk(there.clone()), &named(&["copy.tsm"]), false)
+                .unwrap()
+                .is_some()
+        );
+        let trouble = open(&disk(there), &named(&["copy.tsm", "1-1.tsm"]), false).unwrap_err();
+        assert!(trouble.cause.to_string().contains("GENERATION-SEQUENCE"));
+    }
+
+    #[test]
+    fn trouble_leads_to_its_cause_by_type() {
+        let cause = Error::new(7, super::super::ErrorKind::Checksum);
+        let trouble = Trouble::with_key(Path::new("a.tsm"), b"m#!~#v", cause);
+        assert_eq!("a.tsm: key \"m#!~#v\"", trouble.to_string());
+        let source = std::error::Error::source(&trouble).unwrap();
+        assert!(source.is::<Error>());
     }
 }
