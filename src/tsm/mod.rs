@@ -8,6 +8,7 @@ pub mod block;
 pub mod encoding;
 mod stream;
 pub mod tombstone;
+pub mod wal;
 
 /// A storage file that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
