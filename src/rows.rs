@@ -69,6 +69,28 @@ impl Strings {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
+    /// Keep the strings whose position `keep` answers with true. It is asked once for each, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let (mut start, mut kept, mut filled) = (0, 0, 0);
+        for i in 0..self.ends.len() {
+            let end = self.ends[i];
+            if keep(i) {
+                self.bytes.copy_within(start..end, filled);
+                filled += end - start;
+                self.ends[kept] = filled;
+                kept += 1;
+            }
+            start = end;
+        }
+        self.truncate(kept);
+    }
+
+    /// Give back memory that holds nothing.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// How many strings.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -164,6 +186,44 @@ impl Values {
         }
     }
 
+    /// Append the value at position `i` of a column of the same type; whether there is one.
+    pub fn push_from(&mut self, other: &Values, i: usize) -> bool {
+        if i >= other.len() {
+            return false;
+        }
+        match (self, other) {
+            (Self::Float(out), Self::Float(v)) => out.push(v[i]),
+            (Self::Integer(out), Self::Integer(v)) => out.push(v[i]),
+            (Self::Boolean(out), Self::Boolean(v)) => out.push(v[i]),
+            (Self::String(out), Self::String(v)) => out.push(v.get(i)),
+            (Self::Unsigned(out), Self::Unsigned(v)) => out.push(v[i]),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Keep the values whose position `keep` answers with true. It is asked once for each, in order.
+    pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
+        match self {
+            Self::Float(v) => retain(v, keep),
+            Self::Integer(v) => retain(v, keep),
+            Self::Boolean(v) => retain(v, keep),
+            Self::String(v) => v.retain(keep),
+            Self::Unsigned(v) => retain(v, keep),
+        }
+    }
+
+    /// Give back memory that holds nothing.
+    pub fn shrink_to_fit(&mut self) {
+        match self {
+            Self::Float(v) => v.shrink_to_fit(),
+            Self::Integer(v) => v.shrink_to_fit(),
+            Self::Boolean(v) => v.shrink_to_fit(),
+            Self::String(v) => v.shrink_to_fit(),
+            Self::Unsigned(v) => v.shrink_to_fit(),
+        }
+    }
+
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -196,9 +256,53 @@ impl Values {
     }
 }
 
+fn retain<T>(values: &mut Vec<T>, mut keep: impl FnMut(usize) -> bool) {
+    let mut positions = 0..;
+    values.retain(|_| positions.next().is_some_and(&mut keep));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn strings(values: &[&str]) -> Strings {
+        let mut strings = Strings::default();
+        values.iter().for_each(|v| strings.push(v.as_bytes()));
+        strings
+    }
+
+    #[test]
+    fn strings_that_stay_keep_their_bytes() {
+        let all = ["one", "", "three", "four", "5"];
+        for mask in 0..32u32 {
+            let kept: Vec<&str> = (0..5)
+                .filter(|i| mask >> i & 1 == 1)
+                .map(|i| all[i])
+                .collect();
+            let mut some = strings(&all);
+            some.retain(|i| mask >> i & 1 == 1);
+            assert_eq!(strings(&kept), some);
+        }
+    }
+
+    #[test]
+    fn the_first_strings_stay_when_the_rest_is_cut_off() {
+        for n in 0..4 {
+            let mut some = strings(&["a", "bc", ""]);
+            some.truncate(n);
+            assert_eq!(strings(&["a", "bc", ""][..n.min(3)]), some);
+        }
+    }
+
+    #[test]
+    fn a_value_goes_to_a_column_of_its_type_only() {
+        let from = Values::Integer(vec![7, 8]);
+        let mut out = Values::new(Kind::Integer);
+        assert!(out.push_from(&from, 1));
+        assert!(!out.push_from(&from, 2));
+        assert_eq!(Values::Integer(vec![8]), out);
+        assert!(!Values::new(Kind::Unsigned).push_from(&from, 0));
+    }
 
     #[test]
     fn strings_of_another_list_are_appended_by_position() {

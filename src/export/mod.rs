@@ -45,7 +45,9 @@ pub enum Unprintable {
     #[error("the time is outside of what servers accept")]
     Time,
     /// The servers' splitter would end the record inside the string.
-    #[error("a string cannot be told from the end of the line behind a backslash pair in the series key")]
+    #[error(
+        "a string cannot be told from the end of the line behind a backslash pair in the series key"
+    )]
     Split,
 }
 
@@ -53,7 +55,7 @@ pub enum Unprintable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Oddity {
     /// Index and block disagree; the block is believed.
-    #[error("block of type {block:?} where the index says {index}")]
+    #[error("block of type {block} where the index says {index}")]
     BlockType {
         /// What the block says.
         block: Kind,
@@ -126,7 +128,13 @@ impl Report {
         if count == 0 {
             return;
         }
-        if let Some(Finding::LeftOut { series: s, field: f, why: w, count: n }) = self.findings.last_mut() {
+        if let Some(Finding::LeftOut {
+            series: s,
+            field: f,
+            why: w,
+            count: n,
+        }) = self.findings.last_mut()
+        {
             if *s == series && *f == field && *w == why {
                 *n += count;
                 return;
@@ -162,14 +170,14 @@ pub struct Export<'a> {
 
 impl<'a> Export<'a> {
     /// Before the first piece.
-    pub fn new(shard: &'a Shard, options: &'a Options) -> Self {
-        Self {
+    pub fn new(shard: &'a Shard, options: &'a Options) -> Result<Self, Trouble> {
+        Ok(Self {
             shard,
             options,
-            planner: Planner::new(shard, options),
+            planner: Planner::new(shard, options)?,
             unit: Unit::default(),
             worker: Worker::default(),
-        }
+        })
     }
 
     /// Append the next piece, whole lines, to `out`; `false` behind the last one. A piece may be empty.
@@ -177,7 +185,8 @@ impl<'a> Export<'a> {
         if !self.planner.next(&mut self.unit, report)? {
             return Ok(false);
         }
-        self.worker.run(&self.unit, self.shard, self.options, out, report)?;
+        self.worker
+            .run(&self.unit, self.shard, self.options, out, report)?;
         Ok(true)
     }
 }

@@ -33,10 +33,9 @@ pub struct Printer {
     counts: Counts,
 }
 
-/// What could not be printed, of the current line or in a lane.
+/// What could not be printed, by lane.
 #[derive(Debug, Default)]
 struct Counts {
-    /// By lane.
     floats: Vec<u64>,
     times: Vec<u64>,
     cut: Vec<u64>,
@@ -46,7 +45,6 @@ struct Counts {
 struct Line {
     start: usize,
     fields: u64,
-    holds_string: bool,
 }
 
 impl Printer {
@@ -83,7 +81,8 @@ fn is_lockstep(lanes: &[Lane]) -> bool {
     let Some((first, rest)) = lanes.split_first() else {
         return false;
     };
-    rest.iter().all(|lane| lane.column.times == first.column.times)
+    rest.iter()
+        .all(|lane| lane.column.times == first.column.times)
 }
 
 impl Counts {
@@ -118,7 +117,7 @@ impl Writer<'_> {
             for (i, lane) in lanes.iter().enumerate() {
                 self.field(&mut line, i, lane, row, time, counts);
             }
-            self.end(line, time, lanes.len(), counts);
+            self.end(line, time);
         }
     }
 
@@ -126,7 +125,10 @@ impl Writer<'_> {
         let lanes = self.lanes;
         let time_of = |lane: &Lane, row: usize| lane.column.times.get(row).copied();
         loop {
-            let heads = lanes.iter().zip(&*next).filter_map(|(lane, row)| time_of(lane, *row));
+            let heads = lanes
+                .iter()
+                .zip(&*next)
+                .filter_map(|(lane, row)| time_of(lane, *row));
             let Some(time) = heads.min() else {
                 return;
             };
@@ -137,18 +139,14 @@ impl Writer<'_> {
                     *row += 1;
                 }
             }
-            self.end(line, time, lanes.len(), counts);
+            self.end(line, time);
         }
     }
 
     fn begin(&mut self) -> Line {
         let start = self.out.len();
         self.out.extend_from_slice(self.series);
-        Line {
-            start,
-            fields: 0,
-            holds_string: false,
-        }
+        Line { start, fields: 0 }
     }
 
     /// Append a field to the line, or count why not.
@@ -180,7 +178,6 @@ impl Writer<'_> {
             self.wrap(line, start, time);
         }
         line.fields += 1;
-        line.holds_string |= is_string;
     }
 
     /// Whether the servers' splitter sees the line so far, and whatever follows it, as one record.
@@ -198,10 +195,11 @@ impl Writer<'_> {
         self.close(line.fields, time);
         *line = self.begin();
         self.out.push(b' ');
-        self.out.extend_from_slice(tail.get(1..).unwrap_or_default());
+        self.out
+            .extend_from_slice(tail.get(1..).unwrap_or_default());
     }
 
-    fn end(&mut self, line: Line, time: i64, _lanes: usize, _counts: &mut Counts) {
+    fn end(&mut self, line: Line, time: i64) {
         if line.fields == 0 {
             self.out.truncate(line.start);
         } else {
@@ -262,7 +260,9 @@ mod tests {
 
     fn strings(values: &[&str]) -> Values {
         let mut strings = Strings::default();
-        values.iter().for_each(|value| strings.push(value.as_bytes()));
+        values
+            .iter()
+            .for_each(|value| strings.push(value.as_bytes()));
         Values::String(strings)
     }
 
@@ -288,7 +288,10 @@ mod tests {
             lane("s", &[1, 2], strings(&["a\"b", ""])),
         ];
         let (text, report) = printed("m,t=a", &lanes);
-        assert_eq!("m,t=a f=0.5,i=-7i,s=\"a\\\"b\" 1\nm,t=a f=1e+06,i=8i,s=\"\" 2\n", text);
+        assert_eq!(
+            "m,t=a f=0.5,i=-7i,s=\"a\\\"b\" 1\nm,t=a f=1e+06,i=8i,s=\"\" 2\n",
+            text
+        );
         assert_eq!((2, 6), (report.points, report.values));
     }
 
@@ -299,12 +302,22 @@ mod tests {
             lane("u", &[2, 3], Values::Unsigned(vec![u64::MAX, 0])),
         ];
         let (text, _) = printed("m", &lanes);
-        assert_eq!("m b=true -1\nm u=18446744073709551615u 2\nm b=false,u=0u 3\n", text);
+        assert_eq!(
+            "m b=true -1\nm u=18446744073709551615u 2\nm b=false,u=0u 3\n",
+            text
+        );
     }
 
     #[test]
     fn what_has_no_spelling_is_counted_and_its_neighbours_stay() {
-        let ends = [i64::MIN, i64::MIN + 1, i64::MIN + 2, 5, i64::MAX - 1, i64::MAX];
+        let ends = [
+            i64::MIN,
+            i64::MIN + 1,
+            i64::MIN + 2,
+            5,
+            i64::MAX - 1,
+            i64::MAX,
+        ];
         let floats = vec![1.0, 1.0, 2.0, f64::INFINITY, 3.0, 1.0];
         let lanes = [
             lane("f", &ends, Values::Float(floats)),
@@ -312,9 +325,14 @@ mod tests {
             lane("n", &[7], Values::Float(vec![f64::NAN])),
         ];
         let (text, report) = printed("m", &lanes);
-        let expected = "m f=2 -9223372036854775806\nm i=1i 5\nm i=2i 6\nm f=3 9223372036854775806\n";
+        let expected =
+            "m f=2 -9223372036854775806\nm i=1i 5\nm i=2i 6\nm f=3 9223372036854775806\n";
         assert_eq!(expected, text);
-        let expected = vec![(Unprintable::Float, 1), (Unprintable::Time, 3), (Unprintable::Float, 1)];
+        let expected = vec![
+            (Unprintable::Float, 1),
+            (Unprintable::Time, 3),
+            (Unprintable::Float, 1),
+        ];
         assert_eq!(expected, left_out(&report));
         assert_eq!((4, 4), (report.points, report.values));
     }
@@ -325,16 +343,25 @@ mod tests {
         let lanes = ["a", "b", "c"].map(|name| lane(name, &[1], strings(&[&long])));
         let (text, report) = printed("m", &lanes);
         let lines: Vec<_> = text.lines().map(|line| (line.len(), &line[..4])).collect();
-        assert_eq!(vec![(600_008, "m a="), (600_008, "m b="), (600_008, "m c=")], lines);
+        assert_eq!(
+            vec![(600_008, "m a="), (600_008, "m b="), (600_008, "m c=")],
+            lines
+        );
         assert_eq!((3, 3), (report.points, report.values));
     }
 
     #[test]
     fn a_string_that_the_splitter_would_cut_is_left_out() {
         // Behind the pair of backslashes the splitter counts the = of the measurement.
-        let lanes = [lane("s", &[1, 2], strings(&["a\nb", "ab"])), lane("i", &[1, 2], Values::Integer(vec![1, 2]))];
+        let lanes = [
+            lane("s", &[1, 2], strings(&["a\nb", "ab"])),
+            lane("i", &[1, 2], Values::Integer(vec![1, 2])),
+        ];
         let (text, report) = printed("m\\\\ =,t=a\"b", &lanes);
-        assert!(text.lines().all(|line| line.starts_with("m\\\\ =,t=a\"b ")), "{text}");
+        assert!(
+            text.lines().all(|line| line.starts_with("m\\\\ =,t=a\"b ")),
+            "{text}"
+        );
         assert!(!report.findings.is_empty());
     }
 

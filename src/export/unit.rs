@@ -141,7 +141,12 @@ impl Worker {
         Ok(())
     }
 
-    fn slice(&mut self, slice: &Slice, job: &mut Job<'_>, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    fn slice(
+        &mut self,
+        slice: &Slice,
+        job: &mut Job<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Trouble> {
         let series = job.unit.bytes(&slice.series);
         let misfit = escape::series_misfit(series);
         let parts = job.unit.parts.get(slice.parts.clone()).unwrap_or_default();
@@ -170,13 +175,14 @@ impl Worker {
         }
         self.merger.finish(&mut self.merged);
         let (series, field) = (job.unit.bytes(&slice.series), job.unit.bytes(&part.name));
-        if self.merged.len() > 1 && slice.is_first {
+        if self.merged.len() > 1 {
             job.odd(None, series, field, Oddity::MixedTypes);
         }
         if let Some(misfit) = misfit.or_else(|| escape::field_misfit(field)) {
             for column in self.merged.drain(..) {
                 let count = column.len() as u64;
-                job.report.leave_out(series, field, Unprintable::Name(misfit), count);
+                job.report
+                    .leave_out(series, field, Unprintable::Name(misfit), count);
                 self.merger.reclaim(column);
             }
         }
@@ -205,12 +211,20 @@ impl Worker {
         job: &mut Job<'_>,
     ) -> Result<(), Trouble> {
         let unit = job.unit;
-        let deleted = unit.deleted.get(piece.deleted.0..piece.deleted.1).unwrap_or_default();
+        let deleted = unit
+            .deleted
+            .get(piece.deleted.0..piece.deleted.1)
+            .unwrap_or_default();
         match piece.origin {
             Origin::Log(key, column) => {
-                let logged = job.shard.log.get(key).and_then(|logged| logged.columns.get(column));
+                let logged = job
+                    .shard
+                    .log
+                    .get(key)
+                    .and_then(|logged| logged.columns.get(column));
                 if let Some(column) = logged {
-                    self.merger.add(column, within(slice, &piece.entry), deleted);
+                    self.merger
+                        .add(column, within(slice, &piece.entry), deleted);
                 }
                 Ok(())
             }
@@ -224,7 +238,7 @@ impl Worker {
                         self.scratch.push(column);
                         Ok(())
                     }
-                    Err(trouble) if is_its_first(slice, piece, job.options) => {
+                    Err(trouble) if is_its_first(slice, piece) => {
                         job.report.bear(trouble, job.options.keep_going)
                     }
                     // It has been told with the slice before.
@@ -255,27 +269,45 @@ impl Worker {
         job.report.blocks += 1;
         member.file.frame(entry, &mut self.frame).map_err(trouble)?;
         let mut column = self.unpack(entry).map_err(|err| trouble(err.into()))?;
-        let extremes = column.times.iter().fold(None, |extremes: Option<(i64, i64)>, &t| {
-            let (first, last) = extremes.unwrap_or((t, t));
-            Some((first.min(t), last.max(t)))
-        });
+        let extremes = column
+            .times
+            .iter()
+            .fold(None, |extremes: Option<(i64, i64)>, &t| {
+                let (first, last) = extremes.unwrap_or((t, t));
+                Some((first.min(t), last.max(t)))
+            });
         let Some((first, last)) = extremes else {
             return Ok(column);
         };
-        if let Some(time) = [first, last].into_iter().find(|t| !(entry.min..=entry.max).contains(t)) {
+        if let Some(time) = [first, last]
+            .into_iter()
+            .find(|t| !(entry.min..=entry.max).contains(t))
+        {
             let (min, max) = (entry.min, entry.max);
             self.scratch.push(column);
-            return Err(trouble(Error::new(entry.offset, ErrorKind::Times { time, min, max }).into()));
+            return Err(trouble(
+                Error::new(entry.offset, ErrorKind::Times { time, min, max }).into(),
+            ));
         }
-        if is_its_first(slice, piece, job.options) {
+        if is_its_first(slice, piece) {
             let (min, max) = (entry.min, entry.max);
             if (first, last) != (min, max) {
-                let what = Oddity::Times { first, last, min, max };
+                let what = Oddity::Times {
+                    first,
+                    last,
+                    min,
+                    max,
+                };
                 job.odd(Some(member), series, field, what);
             }
             if crate::tsm::block::kind(kind) != Some(column.kind()) {
                 let (block, index) = (column.kind(), kind);
-                job.odd(Some(member), series, field, Oddity::BlockType { block, index });
+                job.odd(
+                    Some(member),
+                    series,
+                    field,
+                    Oddity::BlockType { block, index },
+                );
             }
         }
         column.settle();
@@ -306,7 +338,8 @@ impl Worker {
                 times: Vec::new(),
                 values: Values::Float(Vec::new()),
             };
-            self.merger.reclaim(std::mem::replace(&mut lane.column, empty));
+            self.merger
+                .reclaim(std::mem::replace(&mut lane.column, empty));
             self.spare.push(lane);
         }
         self.merged.clear();
@@ -325,8 +358,8 @@ impl Job<'_> {
 }
 
 /// Whether no earlier slice has met this piece: what is to be said of it is said once.
-fn is_its_first(slice: &Slice, piece: &Piece, options: &Options) -> bool {
-    piece.entry.min >= *slice.times.start() || *slice.times.start() == options.first || slice.is_first
+fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
+    slice.is_first || piece.entry.min >= *slice.times.start()
 }
 
 /// The part of a slice that a stretch of the log covers.

@@ -125,6 +125,15 @@ impl Cursor {
         Ok(())
     }
 
+    /// Go behind the last key.
+    pub fn close(&mut self) {
+        self.at = self.end;
+        self.left = 0;
+        self.key.clear();
+        self.buf = Vec::new();
+        self.pos = 0;
+    }
+
     /// The key; empty behind the last one.
     pub fn key(&self) -> &[u8] {
         &self.key

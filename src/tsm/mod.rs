@@ -16,6 +16,7 @@ pub mod source;
 mod stream;
 pub mod tombstone;
 pub mod tree;
+pub mod wal;
 
 /// A storage file that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

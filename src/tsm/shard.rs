@@ -456,10 +456,7 @@ impl Shard {
 
 impl From<wal::Entry> for Logged {
     fn from(entry: wal::Entry) -> Self {
-        let column = |column: wal::Column| Column {
-            times: column.times,
-            values: column.values,
-        };
+        let column = |(times, values): wal::Column| Column { times, values };
         Self {
             key: entry.key.into(),
             columns: entry.columns.into_iter().map(column).collect(),

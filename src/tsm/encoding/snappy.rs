@@ -1,14 +1,15 @@
 //! Snappy blocks: no frame, no checksum, only the unpacked length in front.
 
-use snap::raw::{Decoder, decompress_len};
+use snap::raw::{Decoder, decompress_len, max_compress_len};
 
+use super::varint;
 use crate::tsm::ErrorKind;
 
 /// Unpack `packed` into `out`, whose old content is lost.
 pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
     let claimed = decompress_len(packed).map_err(ErrorKind::Snappy)?;
-    // Three bytes of copy yield 64 at most: whoever claims more lies, and gets no memory.
-    if claimed > packed.len().saturating_mul(22).saturating_add(64) {
+    // Who claims more than there can be gets no memory.
+    if claimed > most(packed.len()) {
         let packed = packed.len();
         return Err(ErrorKind::SnappyLength { packed, claimed });
     }
@@ -19,6 +20,24 @@ pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
         .map_err(ErrorKind::Snappy)?;
     out.truncate(n);
     Ok(())
+}
+
+/// Whether data of `length` compressed bytes can start with `start`: whether it claims neither too much nor too little.
+pub fn plausible(length: usize, start: &[u8]) -> Result<(), ErrorKind> {
+    let Ok((claimed, _)) = varint::read(start) else {
+        return Ok(());
+    };
+    let claimed = usize::try_from(claimed).unwrap_or(usize::MAX);
+    if claimed > most(length) || length > max_compress_len(claimed) {
+        let packed = length;
+        return Err(ErrorKind::SnappyLength { packed, claimed });
+    }
+    Ok(())
+}
+
+/// The most that so many bytes can hold. Three bytes of copy yield 64.
+fn most(packed: usize) -> usize {
+    packed.saturating_mul(22).saturating_add(64)
 }
 
 #[cfg(test)]
@@ -44,6 +63,16 @@ mod tests {
         };
         assert_eq!(Err(claimed), unpack(&packed, &mut out));
         assert_eq!(0, out.capacity());
+    }
+
+    #[test]
+    fn the_start_of_packed_data_tells_how_long_it_can_be() {
+        let start = [100, 4];
+        assert_eq!(Ok(()), plausible(50, &start));
+        assert_eq!(Ok(()), plausible(104, &start));
+        assert!(plausible(1, &start).is_err());
+        assert!(plausible(1 << 20, &start).is_err());
+        assert_eq!(Ok(()), plausible(1 << 20, &start[..0]));
     }
 
     #[test]
