@@ -8,5 +8,7 @@ pub mod cli;
 pub mod export;
 pub mod filter;
 pub mod lp;
+pub mod rate;
+pub mod route;
 pub mod rows;
 pub mod tsm;
