@@ -3,6 +3,7 @@
 //! [`plan::Planner`] walks the indexes and cuts what is wanted into units in the order of the output;
 //! [`unit::Worker`] turns a unit into text. A unit needs no other: any number of workers may run beside each other.
 
+pub mod catalog;
 pub mod plan;
 pub mod print;
 pub mod unit;

@@ -130,7 +130,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn at(path: &Path, source: io::Error) -> Self {
+    /// What the system says about a path.
+    pub fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied { path },
@@ -174,6 +175,19 @@ pub(super) fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error>
     folders.sort();
     files.sort();
     Ok((folders, files))
+}
+
+/// The names that the layout gives to a file, from its real path; none outside of a tree.
+pub fn names_of_file(real: &Path) -> Names {
+    let folders: Vec<_> = real.ancestors().skip(1).take(4).map(Path::file_name).collect();
+    match folders[..] {
+        [Some(shard), Some(policy), Some(database), Some(root)] if root == "data" || root == "wal" => {
+            let names = Names::default().and(Level::Database, database);
+            let names = names.and(Level::Policy, policy).and(Level::Shard, shard);
+            if names.shard.is_some() { names } else { Names::default() }
+        }
+        _ => Names::default(),
+    }
 }
 
 /// Understand a folder. `path` must be one.

@@ -102,6 +102,41 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
     walker.finish()
 }
 
+/// The names of a single file: those of the layout, which must be among those asked for, or those that options give.
+pub fn names_for(path: &Path, names: Names, wanted: &Wanted) -> Result<Names, Error> {
+    if names == Names::default() {
+        let mut place = Place {
+            data: path.to_path_buf(),
+            level: Level::Shard,
+            names,
+            wal: None,
+            meta: None,
+        };
+        name(&mut place, wanted)?;
+        if let Some(id) = wanted.shards.first() {
+            let path = path.display();
+            return Err(Error::Missing(format!("{path}: nothing says that it is of shard {id}")));
+        }
+        return Ok(place.names);
+    }
+    let allows = |list: &[BString], name: &Option<BString>| {
+        list.is_empty() || name.as_ref().is_some_and(|name| list.contains(name))
+    };
+    let is_wanted = allows(&wanted.databases, &names.database)
+        && allows(&wanted.policies, &names.policy)
+        && (wanted.shards.is_empty() || names.shard.is_some_and(|id| wanted.shards.contains(&id)));
+    if is_wanted {
+        return Ok(names);
+    }
+    let found = Found {
+        names,
+        data: path.to_path_buf(),
+        wal: None,
+    };
+    let (path, label) = (path.display(), found.label());
+    Err(Error::Missing(format!("{path}: is of {label}, which is not asked for")))
+}
+
 /// Outside of a tree the options say whose the files are.
 fn name(place: &mut Place, wanted: &Wanted) -> Result<(), Error> {
     let only = |names: &[BString], option: &str| match names {
