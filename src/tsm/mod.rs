@@ -6,6 +6,7 @@ use crate::rows::Kind;
 
 pub mod block;
 pub mod encoding;
+pub mod meta;
 mod stream;
 pub mod tombstone;
 pub mod wal;
