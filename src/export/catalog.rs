@@ -54,7 +54,12 @@ pub struct Catalog {
 
 impl Catalog {
     /// Add what is below `paths`: folders, and files named one by one.
-    pub fn add_paths(&mut self, paths: &[PathBuf], wanted: &Wanted, logs: &Logs) -> Result<(), Error> {
+    pub fn add_paths(
+        &mut self,
+        paths: &[PathBuf],
+        wanted: &Wanted,
+        logs: &Logs,
+    ) -> Result<(), Error> {
         let (files, folders): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_file());
         for path in folders {
             let tree = tree::walk(path, wanted, logs)?;
@@ -64,7 +69,12 @@ impl Catalog {
     }
 
     /// Add a file that is open already.
-    pub fn add_opened(&mut self, name: &Path, source: Source, wanted: &Wanted) -> Result<(), Error> {
+    pub fn add_opened(
+        &mut self,
+        name: &Path,
+        source: Source,
+        wanted: &Wanted,
+    ) -> Result<(), Error> {
         let names = tree::names_for(name, Names::default(), wanted)?;
         let files = Files {
             opened: Some((name.to_path_buf(), source)),
@@ -98,11 +108,18 @@ impl Catalog {
 
     fn add_shard(&mut self, found: Found, meta: Option<&Meta>, unknown: &mut Vec<String>) {
         let label = found.label();
-        let Names { database, policy, shard } = &found.names;
+        let Names {
+            database,
+            policy,
+            shard,
+        } = &found.names;
         let (database, policy) = (database.as_ref(), policy.as_ref());
         let known = meta.zip(*shard).and_then(|(meta, id)| meta.shard(id));
         // Ids are unique in a server; another owner means that the folder is not of this server.
-        let known = known.filter(|known| Some(&*known.database) == database.map(|name| &***name) && Some(&*known.policy) == policy.map(|name| &***name));
+        let known = known.filter(|known| {
+            Some(&*known.database) == database.map(|name| &***name)
+                && Some(&*known.policy) == policy.map(|name| &***name)
+        });
         match known {
             Some(known) if known.deleted => {
                 self.deleted += 1;
@@ -112,7 +129,9 @@ impl Catalog {
             _ => {}
         }
         let names = database.zip(policy);
-        let period = meta.zip(names).and_then(|(meta, (database, policy))| meta.period(database, policy));
+        let period = meta
+            .zip(names)
+            .and_then(|(meta, (database, policy))| meta.period(database, policy));
         self.shards.push(Listed {
             label,
             period: period.map(|period| period.as_secs()),
@@ -167,7 +186,8 @@ impl Catalog {
             };
             folders.push((folder, listed));
         }
-        self.shards.extend(folders.into_iter().map(|(_, listed)| listed));
+        self.shards
+            .extend(folders.into_iter().map(|(_, listed)| listed));
         Ok(())
     }
 
@@ -183,23 +203,40 @@ impl Catalog {
         };
         let place = |listed: &Listed| {
             let folder = listed.files.data.as_ref().or(listed.files.named.first());
-            folder.map(|path| path.display().to_string()).unwrap_or_default()
+            folder
+                .map(|path| path.display().to_string())
+                .unwrap_or_default()
         };
         let (label, a, b) = (&a.label, place(a), place(b));
-        Err(Error::Twice(format!("shard {label} is there twice: {a} and {b}")))
+        Err(Error::Twice(format!(
+            "shard {label} is there twice: {a} and {b}"
+        )))
     }
 }
 
 /// Databases and policies by name, shards by start where it is known and else by id.
 fn key(listed: &Listed) -> impl Ord {
-    let Names { database, policy, shard } = listed.names.clone();
+    let Names {
+        database,
+        policy,
+        shard,
+    } = listed.names.clone();
     let start = listed.start;
-    (database, policy, shard.is_some(), start.is_none(), start, shard, listed.label.clone())
+    (
+        database,
+        policy,
+        shard.is_some(),
+        start.is_none(),
+        start,
+        shard,
+        listed.label.clone(),
+    )
 }
 
 fn is_same(a: &Listed, b: &Listed) -> bool {
     let real = |listed: &Listed| fs::canonicalize(listed.files.data.as_ref()?).ok();
-    let is_named = a.names.database.is_some() && a.names.policy.is_some() && a.names.shard.is_some();
+    let is_named =
+        a.names.database.is_some() && a.names.policy.is_some() && a.names.shard.is_some();
     (is_named && a.names == b.names) || real(a).is_some_and(|path| Some(path) == real(b))
 }
 
@@ -239,13 +276,20 @@ mod tests {
             ..Catalog::default()
         };
         catalog.settle().unwrap();
-        assert_eq!(vec!["a/p/9", "a/p/3", "a/p/4", "a/p/5", "a/q/2", "b/p/1"], labels(&catalog));
+        assert_eq!(
+            vec!["a/p/9", "a/p/3", "a/p/4", "a/p/5", "a/q/2", "b/p/1"],
+            labels(&catalog)
+        );
     }
 
     #[test]
     fn the_same_shard_twice_is_refused() {
         let mut catalog = Catalog {
-            shards: vec![listed("a", "p", 1, None), listed("a", "p", 2, None), listed("a", "p", 1, None)],
+            shards: vec![
+                listed("a", "p", 1, None),
+                listed("a", "p", 2, None),
+                listed("a", "p", 1, None),
+            ],
             ..Catalog::default()
         };
         assert!(matches!(catalog.settle(), Err(Error::Twice(_))));
@@ -266,8 +310,14 @@ mod tests {
             file("else/a.tsm"),
         ];
         let mut catalog = Catalog::default();
-        catalog.add_paths(&paths, &Wanted::default(), &Logs::Layout).unwrap();
-        let names: Vec<_> = catalog.shards.iter().map(|listed| (listed.names.shard, listed.files.named.len())).collect();
+        catalog
+            .add_paths(&paths, &Wanted::default(), &Logs::Layout)
+            .unwrap();
+        let names: Vec<_> = catalog
+            .shards
+            .iter()
+            .map(|listed| (listed.names.shard, listed.files.named.len()))
+            .collect();
         assert_eq!(vec![(Some(7), 2), (None, 1)], names);
         let twice = [paths[2].clone(), paths[2].clone()];
         let err = Catalog::default().add_paths(&twice, &Wanted::default(), &Logs::Layout);

@@ -10,6 +10,7 @@ pub mod file;
 pub mod index;
 pub mod key;
 pub mod merge;
+pub mod meta;
 pub mod place;
 pub mod shard;
 pub mod source;

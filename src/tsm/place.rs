@@ -179,12 +179,23 @@ pub(super) fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error>
 
 /// The names that the layout gives to a file, from its real path; none outside of a tree.
 pub fn names_of_file(real: &Path) -> Names {
-    let folders: Vec<_> = real.ancestors().skip(1).take(4).map(Path::file_name).collect();
+    let folders: Vec<_> = real
+        .ancestors()
+        .skip(1)
+        .take(4)
+        .map(Path::file_name)
+        .collect();
     match folders[..] {
-        [Some(shard), Some(policy), Some(database), Some(root)] if root == "data" || root == "wal" => {
+        [Some(shard), Some(policy), Some(database), Some(root)]
+            if root == "data" || root == "wal" =>
+        {
             let names = Names::default().and(Level::Database, database);
             let names = names.and(Level::Policy, policy).and(Level::Shard, shard);
-            if names.shard.is_some() { names } else { Names::default() }
+            if names.shard.is_some() {
+                names
+            } else {
+                Names::default()
+            }
         }
         _ => Names::default(),
     }

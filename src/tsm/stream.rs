@@ -31,13 +31,7 @@ impl<R: Read> Stream<R> {
 
     /// The next byte, left where it is.
     pub fn peek(&mut self) -> io::Result<Option<u8>> {
-        loop {
-            match self.fill_buf() {
-                Ok(bytes) => return Ok(bytes.first().copied()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        Ok(self.fill_buf()?.first().copied())
     }
 }
 
@@ -51,11 +45,14 @@ impl<R: Read> Read for Stream<R> {
 
 impl<R: Read> BufRead for Stream<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let filled = self.source.fill_buf();
-        if let Err(e) = &filled {
-            self.failed |= e.kind() != io::ErrorKind::Interrupted;
+        // Decoders do not try again after a signal, so it must not reach them.
+        while let Err(e) = self.source.fill_buf() {
+            if e.kind() != io::ErrorKind::Interrupted {
+                self.failed = true;
+                return Err(e);
+            }
         }
-        filled
+        Ok(self.source.buffer())
     }
 
     fn consume(&mut self, n: usize) {
@@ -76,4 +73,36 @@ pub(super) fn fill(source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> 
         }
     }
     Ok(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a byte at a time, and a signal before each.
+    struct Drip<'a>(&'a [u8], bool);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            match self.1 {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => (&mut self.0).take(1).read(out),
+            }
+        }
+    }
+
+    #[test]
+    fn signals_and_short_reads_go_unnoticed() {
+        let mut stream = Stream::new(Drip(b"abcdef", false), 10);
+        assert_eq!(Some(b'a'), stream.peek().unwrap());
+        let mut three = [0; 3];
+        assert_eq!(3, fill(&mut stream, &mut three).unwrap());
+        assert_eq!((b"abc", 13), (&three, stream.at()));
+        let mut rest = Vec::new();
+        assert_eq!(3, stream.read_until(b'x', &mut rest).unwrap());
+        assert_eq!(None, stream.peek().unwrap());
+        assert_eq!((16, false), (stream.at(), stream.failed()));
+        assert_eq!(6, fill(&mut Drip(b"abcdef", false), &mut [0; 9]).unwrap());
+    }
 }

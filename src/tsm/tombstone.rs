@@ -72,6 +72,22 @@ impl Tombstones {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.ranges[start..self.ends[i]]
     }
+
+    /// Add the next range in order of keys and times.
+    fn push(&mut self, key: &[u8], range: Range) {
+        let last = self.keys.len().checked_sub(1);
+        match (last.map(|i| self.keys.get(i)), self.ranges.last_mut()) {
+            (Some(last), Some(before)) if last == key => {
+                if join(before, range) {
+                    return;
+                }
+                self.ends.pop();
+            }
+            _ => self.keys.push(key),
+        }
+        self.ranges.push(range);
+        self.ends.push(self.ranges.len());
+    }
 }
 
 /// Goes through the deletions beside a walk through the keys of the TSM file.
@@ -92,14 +108,29 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Deletions in the order of the file.
-#[derive(Default)]
+/// When to look for repetitions for the first time.
+const TIDY: usize = 1 << 16;
+
+/// Deletions in the order of the file, tidied up from time to time: a small file can repeat a few of them for ever.
 struct Deletions {
     /// The keys one behind the other; a key that follows itself stands once.
     keys: Vec<u8>,
     list: Vec<Deletion>,
     /// How many records were read, those that delete nothing included.
     read: u64,
+    /// The length of the list at which to tidy up.
+    tidy_at: usize,
+}
+
+impl Default for Deletions {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            list: Vec::new(),
+            read: 0,
+            tidy_at: TIDY,
+        }
+    }
 }
 
 struct Deletion {
@@ -134,6 +165,24 @@ impl Deletions {
         }
         let len = key.len();
         self.list.push(Deletion { start, len, range });
+        if self.list.len() >= self.tidy_at {
+            self.tidy();
+        }
+    }
+
+    /// Sort and join what is there. It stays cheap because the list must double before the next time.
+    #[cold]
+    fn tidy(&mut self) {
+        let read = self.read;
+        let sorted = std::mem::take(self).sorted();
+        self.tidy_at = TIDY.max(2 * sorted.ranges.len());
+        for i in 0..sorted.len() {
+            let key = sorted.keys.get(i);
+            for range in sorted.ranges_at(i, key) {
+                self.push(key, *range);
+            }
+        }
+        self.read = read;
     }
 
     fn sorted(mut self) -> Tombstones {
@@ -145,24 +194,6 @@ impl Deletions {
             sorted.push(self.key(deletion), deletion.range);
         }
         sorted
-    }
-}
-
-impl Tombstones {
-    /// Add the next range in order of keys and times.
-    fn push(&mut self, key: &[u8], range: Range) {
-        let last = self.keys.len().checked_sub(1);
-        match (last.map(|i| self.keys.get(i)), self.ranges.last_mut()) {
-            (Some(last), Some(before)) if last == key => {
-                if join(before, range) {
-                    return;
-                }
-                self.ends.pop();
-            }
-            _ => self.keys.push(key),
-        }
-        self.ranges.push(range);
-        self.ends.push(self.ranges.len());
     }
 }
 
@@ -193,6 +224,27 @@ mod tests {
         let mut deletions = Deletions::default();
         (0..1_000_000).for_each(|_| deletions.push(b"a#!~#v", (1, 2)));
         assert_eq!((1, 6), (deletions.list.len(), deletions.keys.len()));
+    }
+
+    #[test]
+    fn a_few_deletions_repeated_in_turn_take_the_memory_of_a_few() {
+        let mut deletions = Deletions::default();
+        for i in 0..400_000 {
+            deletions.push([b"a#!~#v", b"b#!~#v"][i % 2], (i as i64 % 14, 20));
+        }
+        assert!(deletions.list.len() < TIDY && deletions.keys.len() < 6 * TIDY);
+        assert_eq!(400_000, deletions.read);
+        let sorted = deletions.sorted();
+        let ranges = (sorted.ranges(b"a#!~#v"), sorted.ranges(b"b#!~#v"));
+        assert_eq!((&[(0, 20)][..], &[(1, 20)][..]), ranges);
+    }
+
+    #[test]
+    fn many_different_deletions_are_all_kept() {
+        let mut deletions = Deletions::default();
+        let n = 3 * TIDY as i64;
+        (0..n).for_each(|i| deletions.push(b"a#!~#v", (2 * (i * 7919 % n), 2 * (i * 7919 % n))));
+        assert_eq!(n as usize, deletions.sorted().ranges(b"a#!~#v").len());
     }
 
     #[test]

@@ -115,7 +115,9 @@ pub fn names_for(path: &Path, names: Names, wanted: &Wanted) -> Result<Names, Er
         name(&mut place, wanted)?;
         if let Some(id) = wanted.shards.first() {
             let path = path.display();
-            return Err(Error::Missing(format!("{path}: nothing says that it is of shard {id}")));
+            return Err(Error::Missing(format!(
+                "{path}: nothing says that it is of shard {id}"
+            )));
         }
         return Ok(place.names);
     }
@@ -134,7 +136,9 @@ pub fn names_for(path: &Path, names: Names, wanted: &Wanted) -> Result<Names, Er
         wal: None,
     };
     let (path, label) = (path.display(), found.label());
-    Err(Error::Missing(format!("{path}: is of {label}, which is not asked for")))
+    Err(Error::Missing(format!(
+        "{path}: is of {label}, which is not asked for"
+    )))
 }
 
 /// Outside of a tree the options say whose the files are.

@@ -478,6 +478,21 @@ mod tests {
         );
     }
 
+    fn count(entries: &[Entry]) -> usize {
+        let columns = entries.iter().flat_map(|entry| &entry.columns);
+        columns.map(|(times, _)| times.len()).sum()
+    }
+
+    #[test]
+    fn shards_that_are_only_in_the_log_have_as_many_values_as_the_server_counts() {
+        let shard = |n| fixture(&format!("influxdb-1.6/wal/walonly/autogen/{n}/_00001.wal"));
+        let found: usize = (89..=91).map(|n| count(&replayed(&[&shard(n)]).0)).sum();
+        assert_eq!(1017, found);
+        let noted: usize = (92..=94).map(|n| count(&replayed(&[&torn(n)]).0)).sum();
+        let damaged: usize = (95..=96).map(|n| count(&damaged(&torn(n), true).0)).sum();
+        assert_eq!(168, noted + damaged);
+    }
+
     #[test]
     fn segments_of_a_server_are_read_to_their_end() {
         for path in [
