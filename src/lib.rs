@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod export;
 pub mod filter;
+pub mod http;
 pub mod lp;
+pub mod post;
 pub mod rate;
 pub mod route;
 pub mod rows;

@@ -234,6 +234,11 @@ pub trait Filter {
         out.write(text)
     }
 
+    /// All that was read has been handled; the next entry may take its time, so everything has to go out.
+    fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
+        out.flush()
+    }
+
     /// What has been done so far.
     fn tally(&self) -> Tally;
 
@@ -320,7 +325,7 @@ impl<F: Filter> Program for Relay<'_, F> {
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
-        self.out.flush()
+        self.filter.idle(&mut self.out)
     }
 
     fn input_end(&mut self, scene: &Scene<'_>, more: bool) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ pub mod feed;
 pub mod findings;
 pub mod input;
 pub mod lp_filter;
+pub mod lp_post;
 pub mod lp_rate;
 pub mod lp_split_by_bucket;
 pub mod out;
