@@ -6,3 +6,5 @@ mod harness;
 mod live;
 mod lp_rate;
 mod lp_split;
+mod oracle;
+mod tsm_cat;
