@@ -4,7 +4,10 @@
 mod docs;
 mod harness;
 mod live;
+mod lp_filter;
+mod lp_post;
 mod lp_rate;
 mod lp_split;
 mod oracle;
+mod server;
 mod tsm_cat;
