@@ -8,4 +8,6 @@ mod lp_filter;
 mod lp_post;
 mod lp_rate;
 mod lp_split;
+mod oracle;
 mod server;
+mod tsm_cat;
