@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
+pub mod export;
 pub mod filter;
 pub mod http;
 pub mod lp;

@@ -10,7 +10,7 @@ use super::input::{self, Input};
 use super::out::Out;
 use crate::lp::{self, Change, Context, Entry, Event, Reader, Stream, stream};
 
-/// Where an entry stands and what holds there. Prints as `file:line`.
+/// Where an entry stands and what holds there. Prints as `file:line: offset n`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     /// The context of the entry.
@@ -29,7 +29,7 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.input, self.line)
+        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
     }
 }
 
@@ -234,6 +234,11 @@ pub trait Filter {
         out.write(text)
     }
 
+    /// All that was read has been handled; the next entry may take its time, so everything has to go out.
+    fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
+        out.flush()
+    }
+
     /// What has been done so far.
     fn tally(&self) -> Tally;
 
@@ -320,7 +325,7 @@ impl<F: Filter> Program for Relay<'_, F> {
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
-        self.out.flush()
+        self.filter.idle(&mut self.out)
     }
 
     fn input_end(&mut self, scene: &Scene<'_>, more: bool) -> anyhow::Result<()> {

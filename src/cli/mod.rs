@@ -7,6 +7,7 @@ use clap::Parser;
 
 pub mod exit;
 pub mod feed;
+pub mod findings;
 pub mod input;
 pub mod lp_filter;
 pub mod lp_post;
@@ -18,6 +19,7 @@ pub mod rejects;
 pub mod report;
 pub mod signal;
 pub mod split;
+pub mod tsm_cat;
 pub mod tty;
 pub mod value;
 

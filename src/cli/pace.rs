@@ -16,6 +16,9 @@ const PIECE: u64 = 32 << 10;
 /// Shorter waits are drawn together, so that small records do not wake the processor for each.
 const NAP: Duration = Duration::from_millis(20);
 
+/// How long to sleep without a look at the clock and the stop flag.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// Tells the time since it was made, and waits.
 #[derive(Debug)]
 pub struct Clock {
@@ -47,8 +50,16 @@ impl Clock {
 
     fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
         self.waited += time;
-        if self.start.is_some() {
-            signal::sleep(time)?;
+        let Some(start) = self.start else {
+            return Ok(());
+        };
+        // By the clock: what one slice sleeps too long the next one sleeps less.
+        let until = start.elapsed() + time;
+        while let Some(rest) = until
+            .checked_sub(start.elapsed())
+            .filter(|rest| !rest.is_zero())
+        {
+            signal::sleep(rest.min(SLICE))?;
         }
         Ok(())
     }
@@ -186,6 +197,10 @@ impl Filter for Pace {
 
     fn other(&mut self, _: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
         self.comment(text, Some(out))
+    }
+
+    fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
+        self.flush(Some(out))
     }
 
     fn tally(&self) -> Tally {

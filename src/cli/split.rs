@@ -149,6 +149,10 @@ pub fn to_folder(
         rejected_before: 0,
     };
     feed::run(args, EXAMPLE, &mut files, fed)?;
+    if fed.bytes == 0 && args.paths() == [Path::new("-")] {
+        let text = "standard input is empty: the program before wrote nothing";
+        return Err(Failure::NoInput(text.to_owned()).into());
+    }
     tell_unused(&files.router);
     let left_out = files.left_out();
     files.split.rejects.finish()?;

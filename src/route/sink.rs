@@ -336,13 +336,14 @@ fn refuse_earlier_output(folder: &Path) -> Result<(), Error> {
         return Err(Error::Exists(index));
     }
     for path in entries(folder)? {
-        if is_output(&path) {
-            return Err(Error::Exists(path));
-        }
-        if path.is_dir() {
-            if let Some(found) = entries(&path)?.into_iter().find(|path| is_output(path)) {
-                return Err(Error::Exists(found));
-            }
+        // A folder that cannot be listed is none of ours; if it has to be, writing into it will fail.
+        let below = if path.is_dir() {
+            entries(&path).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if let Some(found) = [path].into_iter().chain(below).find(|path| is_output(path)) {
+            return Err(Error::Exists(found));
         }
     }
     Ok(())
