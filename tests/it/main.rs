@@ -6,6 +6,8 @@ mod harness;
 mod live;
 mod lp_filter;
 mod lp_post;
+mod lp_post_access;
+mod lp_post_faults;
 mod lp_rate;
 mod lp_split;
 mod oracle;
