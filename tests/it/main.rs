@@ -6,3 +6,4 @@ mod harness;
 mod live;
 mod lp_rate;
 mod lp_split;
+mod pipeline;
