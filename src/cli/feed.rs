@@ -10,7 +10,7 @@ use super::input::{self, Input};
 use super::out::Out;
 use crate::lp::{self, Change, Context, Entry, Event, Reader, Stream, stream};
 
-/// Where an entry stands and what holds there. Prints as `file:line`.
+/// Where an entry stands and what holds there. Prints as `file:line: offset n`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     /// The context of the entry.
@@ -29,7 +29,7 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.input, self.line)
+        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
     }
 }
 

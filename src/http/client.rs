@@ -132,11 +132,9 @@ pub struct Client {
     agent: Agent,
     settings: Settings,
     authorization: Option<String>,
-    target: Option<Target>,
     /// Whether it ever answered: trouble after that is more likely to pass.
     answered: bool,
-    /// Whether the roots that this program brings along have to do.
-    bundled_roots: bool,
+    news: Option<&'static str>,
 }
 
 impl Client {
@@ -153,27 +151,14 @@ impl Client {
             agent,
             settings,
             authorization,
-            target: None,
             answered: false,
-            bundled_roots: false,
+            news: None,
         })
-    }
-
-    /// Speak to the server as one of this family.
-    pub fn set_target(&mut self, target: Target) {
-        self.target = Some(target);
-        let token = self.settings.token.as_ref();
-        self.authorization = token.map(|token| token.header(Some(target)));
     }
 
     /// The URL of the server.
     pub fn base(&self) -> &Base {
         &self.settings.base
-    }
-
-    /// Whether this machine trusts nobody, so that the roots that this program brings along are used.
-    pub fn uses_bundled_roots(&self) -> bool {
-        self.bundled_roots
     }
 
     fn send(&self, path: &str, payload: Payload<'_>) -> Result<Response<Body>, Error> {
@@ -212,7 +197,7 @@ impl Client {
     fn use_bundled_roots(&mut self) -> Result<(), Trouble> {
         self.agent = agent(&self.settings, RootCerts::WebPki)
             .map_err(|err| Trouble::Lasting(err.to_string()))?;
-        self.bundled_roots = true;
+        self.news = Some("this system trusts no certificates: the bundled ones are used");
         Ok(())
     }
 
@@ -266,6 +251,15 @@ impl Carrier for Client {
         let response = result.map_err(|err| self.trouble(err))?;
         self.answered = true;
         read(response)
+    }
+
+    fn set_target(&mut self, target: Target) {
+        let token = self.settings.token.as_ref();
+        self.authorization = token.map(|token| token.header(Some(target)));
+    }
+
+    fn news(&mut self) -> Option<&'static str> {
+        self.news.take()
     }
 }
 

@@ -274,6 +274,16 @@ pub trait Carrier {
     ///
     /// [`Trouble`] where no whole answer came.
     fn carry(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Trouble>;
+
+    /// Speak to the server as one of this family from here on.
+    fn set_target(&mut self, target: Target) {
+        let _ = target;
+    }
+
+    /// Something that somebody should know of how it is done, once.
+    fn news(&mut self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl<R: Read> Reader<R> {
         self.buf.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, unread);
         if self.buf.len() - unread < CHUNK / 2 {
-            self.buf.resize(unread + CHUNK.max(unread), 0);
+            self.buf.resize(unread + CHUNK.max(unread / 4), 0);
         }
         let n = loop {
             match self.source.read(&mut self.buf[unread..]) {

@@ -106,6 +106,7 @@ impl<'a> Deliverer<'a> {
         let open = |text: String| Error::Setting(format!("{text} (--target says what it is)"));
         let (target, called) = detect(&answer).map_err(open)?;
         self.server.target = target;
+        self.server.carrier.set_target(target);
         Ok((target, called))
     }
 
@@ -206,10 +207,8 @@ impl<'a> Deliverer<'a> {
             desk.tally.requests += 1;
             desk.tally.bytes += bytes;
             desk.tally.packed += self.packed.len() as u64;
-            let result = self
-                .server
-                .carrier
-                .carry(path, Payload::GzipLines(&self.packed));
+            let payload = Payload::GzipLines(&self.packed);
+            let result = carry(&mut *self.server.carrier, path, payload, desk);
             let (delay, hint) = match self.read(result, &mut odd, desk)? {
                 Read::Reply(reply) => {
                     self.failures.clear();
@@ -317,7 +316,7 @@ impl<'a> Deliverer<'a> {
     ) -> Result<Answer, Error> {
         self.failures.begin();
         loop {
-            let (reason, hint) = match self.server.carrier.carry(path, payload) {
+            let (reason, hint) = match carry(&mut *self.server.carrier, path, payload, desk) {
                 Ok(answer) if !answer::passes(answer.status) => {
                     self.failures.clear();
                     return Ok(answer);
@@ -365,6 +364,19 @@ impl<'a> Deliverer<'a> {
 enum Read {
     Reply(Reply),
     Later(Delay, Option<Duration>),
+}
+
+fn carry(
+    carrier: &mut dyn Carrier,
+    path: &str,
+    payload: Payload<'_>,
+    desk: &mut Desk<'_>,
+) -> Result<Answer, Trouble> {
+    let result = carrier.carry(path, payload);
+    if let Some(news) = carrier.news() {
+        desk.out.note(news);
+    }
+    result
 }
 
 /// Compress into `packed`.
@@ -428,6 +440,250 @@ impl From<bucket::Error> for Error {
             bucket::Error::Org(_) | bucket::Error::KeepsLess { .. } => Self::Setting(text),
             bucket::Error::Permission(_) => Self::Permission(text),
             bucket::Error::Refused(_) => Self::Service(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{self, Read};
+    use std::num::NonZeroUsize;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::http::retry::tests::FakeClock;
+    use crate::post::batch::{Batches, Label, Limits};
+    use crate::post::{Outlet, Reject, Tally};
+
+    type Script = Box<dyn FnMut(&str, &str) -> Result<Answer, Trouble>>;
+
+    /// A server that is a function of path and text.
+    struct Fake(Script);
+
+    impl Carrier for Fake {
+        fn carry(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Trouble> {
+            let mut text = String::new();
+            if let Payload::GzipLines(bytes) = payload {
+                GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
+            }
+            (self.0)(path, &text)
+        }
+    }
+
+    /// A clock that all hold.
+    #[derive(Clone, Default)]
+    struct Shared(Rc<RefCell<FakeClock>>);
+
+    impl Clock for Shared {
+        fn now(&self) -> Duration {
+            self.0.borrow().now()
+        }
+        fn wall(&self) -> jiff::Timestamp {
+            self.0.borrow().wall()
+        }
+        fn chance(&mut self) -> f64 {
+            0.0
+        }
+        fn sleep(&mut self, time: Duration) -> bool {
+            self.0.borrow_mut().sleep(time)
+        }
+    }
+
+    #[derive(Default)]
+    struct Notebook {
+        rejects: Vec<(String, String)>,
+        notes: Vec<String>,
+    }
+
+    impl Outlet for Notebook {
+        fn reject(&mut self, reject: &Reject<'_>) -> io::Result<()> {
+            let record = String::from_utf8_lossy(reject.record).trim_end().to_owned();
+            self.rejects.push((record, reject.reason.to_owned()));
+            Ok(())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn note(&mut self, text: &str) {
+            self.notes.push(text.to_owned());
+        }
+    }
+
+    struct Delivered {
+        result: Result<(), Error>,
+        tally: Tally,
+        notebook: Notebook,
+        slept: Vec<Duration>,
+    }
+
+    fn deliver(
+        n: usize,
+        script: impl FnMut(&str, &str) -> Result<Answer, Trouble> + 'static,
+    ) -> Delivered {
+        let most = NonZeroUsize::MAX;
+        let mut batches = Batches::new(Limits {
+            lines: most,
+            bytes: most,
+            total: most,
+        });
+        batches.switch(&Arc::new(Label {
+            bucket: "b".to_owned(),
+            ..Label::default()
+        }));
+        (0..n).for_each(|n| batches.push(format!("m v={n} {n}\n").as_bytes(), n as u64 + 1));
+        let server = Server {
+            carrier: Box::new(Fake(Box::new(script))),
+            target: Target::Serverless,
+            org: None,
+            buckets: None,
+        };
+        let clock = Shared::default();
+        let patience = Patience::default();
+        let mut deliverer = Deliverer::new(server, Box::new(clock.clone()), patience);
+        let mut tally = Tally::new(1000);
+        let mut notebook = Notebook::default();
+        let mut desk = Desk {
+            tally: &mut tally,
+            out: &mut notebook,
+        };
+        let result = deliverer.deliver(&batches.take_all()[0], &mut desk);
+        let slept = clock.0.borrow().slept.clone();
+        Delivered {
+            result,
+            tally,
+            notebook,
+            slept,
+        }
+    }
+
+    fn status(status: u16, retry_after: Option<&str>) -> Result<Answer, Trouble> {
+        Ok(Answer {
+            status,
+            retry_after: retry_after.map(str::to_owned),
+            ..Answer::default()
+        })
+    }
+
+    #[test]
+    fn a_hint_of_the_server_is_waited_for() {
+        let mut hints = vec![
+            Some("2"),
+            Some("2.5"),
+            Some("Mon, 01 Jan 2024 00:00:07 GMT"),
+        ]
+        .into_iter();
+        let done = deliver(1, move |_, _| match hints.next() {
+            Some(hint) => status(429, hint),
+            None => status(204, None),
+        });
+        assert!(done.result.is_ok());
+        let waits: Vec<_> = done.slept.iter().map(Duration::as_millis).collect();
+        assert_eq!(vec![2000, 2500, 7000], waits);
+        assert_eq!(
+            (3, Duration::from_millis(11_500)),
+            (done.tally.retries, done.tally.waited)
+        );
+    }
+
+    #[test]
+    fn a_whole_quota_window_is_survived_and_told_once_a_minute() {
+        let clock = Rc::new(RefCell::new(0));
+        let tries = Rc::clone(&clock);
+        let done = deliver(1, move |_, _| {
+            *tries.borrow_mut() += 1;
+            // Half of 1, 2, 4, ... and 60 s: after 16 tries more than 310 s are over.
+            if *tries.borrow() > 16 {
+                status(204, None)
+            } else {
+                status(429, None)
+            }
+        });
+        assert!(done.result.is_ok());
+        assert!(
+            done.tally.waited > Duration::from_secs(310),
+            "{:?}",
+            done.tally.waited
+        );
+        let minutes = done.tally.waited.as_secs() as usize / 60;
+        assert!(
+            done.notebook.notes.len() <= 3 + minutes,
+            "{:?}",
+            done.notebook.notes
+        );
+    }
+
+    #[test]
+    fn a_limit_that_does_not_reset_ends_the_run() {
+        let done = deliver(1, |_, _| {
+            Ok(Answer {
+                status: 429,
+                body: b"cardinality limit".to_vec(),
+                ..Answer::default()
+            })
+        });
+        assert!(matches!(done.result, Err(Error::Service(_))));
+        assert_eq!(3, done.tally.requests);
+    }
+
+    #[test]
+    fn a_record_that_closes_the_connection_is_isolated_only_while_the_server_is_there() {
+        let closes = |is_there: bool| {
+            deliver(16, move |path, text| {
+                if path == "/ping" && !is_there || text.contains("v=5 ") {
+                    return Err(Trouble::Closed("reset".to_owned()));
+                }
+                status(204, None)
+            })
+        };
+        let done = closes(true);
+        assert!(done.result.is_ok());
+        assert_eq!((15, 1), (done.tally.accepted, done.tally.rejected));
+        assert_eq!("m v=5 5", done.notebook.rejects[0].0);
+        let done = closes(false);
+        assert!(matches!(done.result, Err(Error::GaveUp(_))));
+        assert_eq!((0, 0), (done.tally.accepted, done.tally.rejected));
+    }
+
+    #[test]
+    fn order_is_kept_when_halves_are_sent() {
+        let stored = Rc::new(RefCell::new(String::new()));
+        let log = Rc::clone(&stored);
+        let done = deliver(64, move |_, text| {
+            if text.lines().count() > 5 {
+                return status(413, None);
+            }
+            log.borrow_mut().push_str(text);
+            status(204, None)
+        });
+        assert!(done.result.is_ok());
+        let expected: String = (0..64).map(|n| format!("m v={n} {n}\n")).collect();
+        assert_eq!(expected, *stored.borrow());
+        assert_eq!(64, done.tally.accepted);
+    }
+
+    #[test]
+    fn every_set_of_bad_records_is_found_and_nothing_else() {
+        for bad in 0u32..64 {
+            let is_bad = move |line: &str| {
+                let n: u32 = line.rsplit(' ').next().unwrap().parse().unwrap();
+                bad >> n & 1 == 1
+            };
+            let done = deliver(6, move |_, text| {
+                status(if text.lines().any(is_bad) { 422 } else { 204 }, None)
+            });
+            assert!(done.result.is_ok());
+            let found: u32 = done
+                .notebook
+                .rejects
+                .iter()
+                .map(|(record, _)| 1 << record.rsplit(' ').next().unwrap().parse::<u32>().unwrap())
+                .sum();
+            assert_eq!(bad, found);
+            assert_eq!(6 - u64::from(bad.count_ones()), done.tally.accepted);
         }
     }
 }

@@ -19,7 +19,7 @@ fn main() {
         stage(&format!("frame {name}"), text, frame);
         stage(&format!("read {name}"), text, read);
         stage(&format!("time {name}"), text, |text| {
-            each(text, |record| record::time(record))
+            each(text, record::time)
         });
         stage(&format!("lex {name}"), text, |text| each(text, lex));
         for (what, filter) in filters() {

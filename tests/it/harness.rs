@@ -109,10 +109,14 @@ pub fn entries(text: &[u8]) -> Vec<&[u8]> {
 
 /// The points of a text: its entries without comments and blank lines.
 pub fn points(text: &[u8]) -> Vec<&[u8]> {
-    entries(text)
-        .into_iter()
-        .filter(|entry| !entry.is_empty() && entry[0] != b'#')
-        .collect()
+    let first = |entry: &[u8]| {
+        entry
+            .iter()
+            .copied()
+            .find(|c| !matches!(c, b' ' | b'\t' | 0))
+    };
+    let is_point = |entry: &&[u8]| !matches!(first(entry), None | Some(b'#'));
+    entries(text).into_iter().filter(is_point).collect()
 }
 
 /// What became of a pipeline.

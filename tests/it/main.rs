@@ -4,6 +4,9 @@
 mod docs;
 mod harness;
 mod live;
+mod lp_filter;
+mod lp_post;
 mod lp_rate;
 mod lp_split;
 mod pipeline;
+mod server;

@@ -11,9 +11,9 @@ use crate::cli::exit::{self, Failure};
 use crate::cli::feed::{self, Fed, Program, Scene};
 use crate::cli::report::{self, Figures};
 use crate::cli::{Outcome, signal, tty};
-use crate::http::Target;
 use crate::http::bucket::Buckets;
 use crate::http::retry::{Patience, SystemClock};
+use crate::http::{Carrier, Target};
 use crate::lp::Event;
 use crate::post::batch::Limits;
 use crate::post::deliver::{Deliverer, Server};
@@ -65,7 +65,7 @@ impl Posted<'_> {
         let flushed = if self.broken || stopped.is_err() {
             Ok(())
         } else {
-            self.poster.flush(&mut self.sink).map_err(failure)
+            self.post(|poster, sink| poster.flush(sink))
         };
         let mut result = result.map_err(|err| stopped.err().map_or(err, Into::into));
         if let (Err(_), Err(second)) = (&result, &flushed) {
@@ -90,7 +90,7 @@ impl Posted<'_> {
     ) -> anyhow::Result<()> {
         let result = work(&mut self.poster, &mut self.sink);
         self.broken |= result.is_err();
-        result.map_err(failure)
+        result.map_err(|err| self.sink.take_error().unwrap_or_else(|| failure(err)))
     }
 }
 
@@ -141,10 +141,7 @@ fn failure(err: Error) -> anyhow::Error {
         Error::GaveUp(_) => Failure::Temporary(text).into(),
         // The signal that came is told by whoever looks for it next.
         Error::Stopped => Failure::Temporary(text).into(),
-        Error::Rejects(err) => match err.downcast::<exit::Closed>() {
-            Ok(closed) => closed.into(),
-            Err(err) => err.into(),
-        },
+        Error::Rejects(err) => err.into(),
     }
 }
 
@@ -161,7 +158,10 @@ fn way<'a>(args: &Args, sink: &mut Sink) -> anyhow::Result<Way<'a>> {
         sink.note("--insecure: nobody checks who the server is");
     }
     let url = base.as_str().to_owned();
-    let client = settings::client(args, base, token)?;
+    let mut client = settings::client(args, base, token)?;
+    if let Some(target) = args.target.target() {
+        client.set_target(target);
+    }
     let server = Server {
         carrier: Box::new(client),
         target: args.target.target().unwrap_or(Target::V1),
@@ -265,8 +265,12 @@ fn tell(args: &Args, poster: &Poster<'_>) {
     if more > 0 {
         let _ = writeln!(err, "{NAME}: dry run: {more} more buckets");
     }
-    let host = args.host.as_deref().unwrap_or("no server yet");
-    let _ = writeln!(err, "{NAME}: dry run: {} would go to {host}", dry.total());
+    let host = args.host.as_deref().unwrap_or("a server");
+    let _ = writeln!(
+        err,
+        "{NAME}: dry run: {}, would be sent to {host}",
+        dry.total()
+    );
 }
 
 fn figures(poster: &Poster<'_>, fed: &Fed) -> Figures {

@@ -15,6 +15,8 @@ use crate::post::{Outlet, Reject};
 pub struct Sink {
     program: &'static str,
     way: Way,
+    /// Why rejects could not be written.
+    lost: Option<anyhow::Error>,
 }
 
 enum Way {
@@ -44,7 +46,24 @@ impl Sink {
             }
             None => Way::Stream(Stream::default()),
         };
-        Ok(Self { program, way })
+        Ok(Self {
+            program,
+            way,
+            lost: None,
+        })
+    }
+
+    /// Why the last write failed, with all that is known of it.
+    pub fn take_error(&mut self) -> Option<anyhow::Error> {
+        self.lost.take()
+    }
+
+    fn keep(&mut self, result: anyhow::Result<()>) -> io::Result<()> {
+        result.map_err(|err| {
+            let text = err.to_string();
+            self.lost = Some(err);
+            io::Error::other(text)
+        })
     }
 
     /// Close the stream in good order, or tell the next program the status of the failure.
@@ -117,14 +136,15 @@ impl Outlet for Sink {
                 file.add(reject.record, &scene, reject.reason)
             }
         };
-        result.map_err(io::Error::other)
+        self.keep(result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.way {
-            Way::Stream(Stream { out: Some(out), .. }) => out.flush().map_err(io::Error::other),
+        let result = match &mut self.way {
+            Way::Stream(Stream { out: Some(out), .. }) => out.flush(),
             _ => Ok(()),
-        }
+        };
+        self.keep(result)
     }
 
     fn note(&mut self, text: &str) {
