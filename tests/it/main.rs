@@ -11,5 +11,6 @@ mod lp_post_faults;
 mod lp_rate;
 mod lp_split;
 mod oracle;
+mod pipeline;
 mod server;
 mod tsm_cat;
