@@ -2,11 +2,12 @@
 
 pub mod batch;
 pub mod bisect;
+pub mod courier;
 pub mod deliver;
+pub mod dry;
 pub mod fit;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::http::Target;
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label, Limits};
 use crate::post::deliver::Deliverer;
+use crate::post::dry::Dry;
 
 /// Reasons that are told apart when rejects are counted.
 const REASONS: usize = 100;
@@ -253,47 +255,6 @@ pub enum Way<'a> {
     Server(Box<Deliverer<'a>>),
     /// They are compressed and counted.
     Dry(Dry),
-}
-
-/// What would be sent, by bucket.
-#[derive(Debug, Default)]
-pub struct Dry {
-    target: Option<Target>,
-    /// What would go into each bucket.
-    pub buckets: BTreeMap<String, Sent>,
-    packed: Vec<u8>,
-}
-
-/// What goes into one bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Points.
-    pub points: u64,
-    /// Requests.
-    pub requests: u64,
-    /// Bytes of line protocol.
-    pub bytes: u64,
-    /// The same after compression.
-    pub packed: u64,
-}
-
-impl fmt::Display for Sent {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let Self {
-            points,
-            requests,
-            bytes,
-            packed,
-        } = *self;
-        write!(
-            out,
-            "{points} point{} in {requests} request{}, ",
-            plural(points),
-            plural(requests)
-        )?;
-        write!(out, "{bytes} bytes, {packed} compressed")
-    }
 }
 
 /// What is known of the point that comes next.
@@ -550,40 +511,5 @@ fn reject<'a>(label: &'a Label, line: u64, reason: &'a str, record: &'a [u8]) ->
         line,
         reason,
         record,
-    }
-}
-
-impl Dry {
-    /// Nothing yet; `target` where one is named.
-    pub fn new(target: Option<Target>) -> Self {
-        Self {
-            target,
-            ..Self::default()
-        }
-    }
-
-    fn count(&mut self, batch: &Batch) -> Result<(), Error> {
-        deliver::pack(batch.body(), &mut self.packed)?;
-        let bucket = self
-            .buckets
-            .entry(batch.label().bucket.clone())
-            .or_default();
-        bucket.points += batch.len() as u64;
-        bucket.requests += 1;
-        bucket.bytes += batch.body().len() as u64;
-        bucket.packed += self.packed.len() as u64;
-        Ok(())
-    }
-
-    /// All buckets together.
-    pub fn total(&self) -> Sent {
-        self.buckets
-            .values()
-            .fold(Sent::default(), |sum, one| Sent {
-                points: sum.points + one.points,
-                requests: sum.requests + one.requests,
-                bytes: sum.bytes + one.bytes,
-                packed: sum.packed + one.packed,
-            })
     }
 }
