@@ -233,8 +233,11 @@ fn fields_of_one_time_are_on_one_line() {
     }
 }
 
+/// Series, field and time.
+type Point = (Vec<u8>, Vec<u8>, Vec<u8>);
+
 /// What is left of the tool's lines once the last one of each series, field and time has won.
-fn last_one_wins(text: &[u8]) -> BTreeMap<(Vec<u8>, Vec<u8>, Vec<u8>), Vec<u8>> {
+fn last_one_wins(text: &[u8]) -> BTreeMap<Point, Vec<u8>> {
     let mut all = BTreeMap::new();
     for (series, field, time, value) in all_records(text) {
         all.insert((series, field, time), value);

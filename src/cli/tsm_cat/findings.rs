@@ -135,7 +135,7 @@ impl Findings {
 
 /// Say something, unless `before` of its kind have been said.
 fn tell(before: u64, text: &str) {
-    let name = super::tsm_cat::NAME;
+    let name = super::NAME;
     // If standard error is gone there is nobody left to tell.
     let _ = match before {
         n if n < SHOWN => writeln!(io::stderr(), "{name}: {text}"),
