@@ -35,6 +35,7 @@ fn programs() -> Vec<(Command, Manual)> {
             cli::lp_split_by_bucket::MANUAL,
         ),
         (cli::lp_rate::Args::command(), cli::lp_rate::MANUAL),
+        (cli::lp_post::Args::command(), cli::lp_post::MANUAL),
     ]
 }
 
