@@ -29,6 +29,7 @@ type Manual = &'static [(&'static str, &'static str)];
 
 fn programs() -> Vec<(Command, Manual)> {
     vec![
+        (cli::tsm_cat::Args::command(), cli::tsm_cat::MANUAL),
         (cli::lp_filter::Args::command(), cli::lp_filter::MANUAL),
         (
             cli::lp_split_by_bucket::Args::command(),

@@ -10,4 +10,7 @@ mod lp_post_access;
 mod lp_post_faults;
 mod lp_rate;
 mod lp_split;
+mod oracle;
+mod pipeline;
 mod server;
+mod tsm_cat;
