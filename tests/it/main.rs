@@ -1,6 +1,7 @@
 //! Everything that runs an executable, in one binary: a module per program, and what they share.
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod docs;
 mod harness;
 mod live;
