@@ -135,17 +135,15 @@ impl<'a> Name<'a> {
     /// Why the Go servers have no spelling for the name; `None` for every name that they have read.
     pub fn misfit_go(self) -> Option<&'static str> {
         if self.place == Place::Field {
-            if matches!(self.raw.first(), Some(b'\t' | 0)) {
-                return Some("the field key starts with a blank, which 1.x and 2.x servers skip");
-            }
-            let mut before = 0;
+            // Fields are scanned in pairs of a backslash and a byte, but cut at an `=` with none right before it.
+            let mut odd = false;
             for c in self {
-                if before == b'\\' && is_special(Place::Field, c) {
+                if odd && is_special(Place::Field, c) {
                     return Some(
                         "the field key holds a backslash before a comma, an equals sign or a space, which has no spelling for 1.x and 2.x servers",
                     );
                 }
-                before = c;
+                odd = c == b'\\' && !odd;
             }
         }
         None
@@ -271,6 +269,7 @@ impl Writer<'_> {
         }
         out.push(b' ');
         lexer.gap();
+        self.first_field(&lexer)?;
         loop {
             let (field, last) = lexer.field()?;
             if field.kind == Kind::BareFloat && self.from == Spelling::V3 {
@@ -294,6 +293,18 @@ impl Writer<'_> {
         }
         match lexer.odd_blank {
             Some(at) if self.from == Spelling::V3 => Err(odd_blank(at)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the fields begin, Go servers skip more kinds of blanks than InfluxDB 3.
+    fn first_field(&self, lexer: &Lexer<'_>) -> Result<(), Fault> {
+        match lexer.peek() {
+            Some(0) if self.to == Spelling::Go => Err(Fault::new(
+                Rule::W09,
+                lexer.at(),
+                "the field key starts with a NUL, which 1.x and 2.x servers skip",
+            )),
             _ => Ok(()),
         }
     }

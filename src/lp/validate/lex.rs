@@ -54,14 +54,14 @@ impl<'a> Lexer<'a> {
         if matches!(self.peek(), None | Some(b',')) {
             return Err(self.fault(Rule::E01, "the measurement is missing"));
         }
-        let name = self.name(|c| matches!(c, b',' | b' '))?;
+        let name = self.name(|c| matches!(c, b',' | b' '));
         if self.peek().is_none() {
             return Err(self.fault(
                 Rule::E02,
                 "the record has no fields (a space stands before them)",
             ));
         }
-        Ok(name)
+        self.checked(name)
     }
 
     /// The next tag; `None` at the space before the fields.
@@ -73,7 +73,7 @@ impl<'a> Lexer<'a> {
         if matches!(self.peek(), None | Some(b',' | b' ' | b'=')) {
             return Err(self.fault(Rule::E03, "the tag key is empty"));
         }
-        let key = self.name(|c| matches!(c, b',' | b' ' | b'='))?;
+        let key = self.name(|c| matches!(c, b',' | b' ' | b'='));
         match self.peek() {
             Some(b'=') => self.at += 1,
             None => return Err(self.fault(Rule::E03, "the tag has no =")),
@@ -84,6 +84,7 @@ impl<'a> Lexer<'a> {
                 ));
             }
         }
+        let key = self.checked(key)?;
         Ok(Some((key, self.tag_value()?)))
     }
 
@@ -93,8 +94,8 @@ impl<'a> Lexer<'a> {
         }
         // InfluxDB 3 reads on over an equals sign; Go takes one only as the first byte.
         let value = match self.spelling {
-            Spelling::Go => self.name(|c| matches!(c, b',' | b' ' | b'='))?,
-            Spelling::V3 => self.name(|c| matches!(c, b',' | b' '))?,
+            Spelling::Go => self.name(|c| matches!(c, b',' | b' ' | b'=')),
+            Spelling::V3 => self.name(|c| matches!(c, b',' | b' ')),
         };
         match self.peek() {
             Some(b'=') => Err(self.fault(
@@ -102,39 +103,45 @@ impl<'a> Lexer<'a> {
                 "the tag value holds an equals sign (spell it with a backslash before)",
             )),
             None => Err(self.fault(Rule::E02, "the record has no fields")),
-            Some(_) => Ok(value),
+            Some(_) => self.checked(value),
         }
     }
 
     /// A name from here to the first byte that ends it and is not escaped, or to the end.
-    fn name(&mut self, ends: impl Fn(u8) -> bool) -> Result<Range<usize>, Fault> {
+    fn name(&mut self, ends: impl Fn(u8) -> bool) -> Range<usize> {
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
-        let len = match self.spelling {
+        self.at += match self.spelling {
             Spelling::Go => behind_one_byte(rest, ends),
             Spelling::V3 => in_pairs(rest, ends),
         };
-        self.at += len;
-        let name = rest.get(..len).unwrap_or_default();
-        self.checked(name, start)
+        start..self.at
     }
 
-    fn checked(&self, name: &[u8], start: usize) -> Result<Range<usize>, Fault> {
+    fn checked(&self, range: Range<usize>) -> Result<Range<usize>, Fault> {
+        let name = self.text.get(range.clone()).unwrap_or_default();
         if name.ends_with(b"\\") {
-            let at = start + name.len() - 1;
             return Err(Fault::new(
                 Rule::E06,
-                at,
+                range.end - 1,
                 "the name ends with a backslash, which no server reads",
             ));
         }
-        match bare_line_feed(name) {
-            Some(at) => Err(Fault::new(
+        let fault = |rule, at, what| Err(Fault::new(rule, range.start + at, what));
+        if let Some(at) = bare(b'\n', name) {
+            return fault(
                 Rule::W09,
-                start + at,
+                at,
                 "the name holds a line feed without a backslash before it, which has no spelling",
-            )),
-            None => Ok(start..start + name.len()),
+            );
+        }
+        match bare(b'\t', name) {
+            Some(at) if self.spelling == Spelling::V3 => fault(
+                Rule::W07,
+                at,
+                "the name holds a tab, which InfluxDB 3 cannot read (rename it)",
+            ),
+            _ => Ok(range),
         }
     }
 
@@ -172,12 +179,9 @@ impl<'a> Lexer<'a> {
 
     fn field_key(&mut self) -> Result<Range<usize>, Fault> {
         let (rule, what) = match self.peek() {
-            None => (
-                Rule::E02,
-                "the record has no fields, or ends behind a comma",
-            ),
+            None if !self.text.ends_with(b",") => (Rule::E02, "the record has no fields"),
             Some(b'=') => (Rule::E02, "the field key is empty"),
-            Some(b',' | b' ') => (Rule::E05, "there is a comma too many between the fields"),
+            None | Some(b',' | b' ') => (Rule::E05, "there is a comma too many between the fields"),
             Some(_) => return self.field_key_text(),
         };
         Err(self.fault(rule, what))
@@ -199,7 +203,7 @@ impl<'a> Lexer<'a> {
             }
         }
         self.at += 1;
-        self.checked(rest.get(..len).unwrap_or_default(), start)
+        self.checked(start..start + len)
     }
 
     fn string(&mut self) -> Result<Kind, Fault> {
@@ -265,7 +269,13 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn peek(&self) -> Option<u8> {
+    /// Where it stands.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next byte.
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
@@ -314,12 +324,12 @@ pub(super) fn string_len(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// A line feed that no backslash hides from the splitter.
-fn bare_line_feed(name: &[u8]) -> Option<usize> {
+/// Where a byte stands that no backslash takes along.
+fn bare(c: u8, name: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += memchr2(b'\\', b'\n', name.get(at..)?)?;
-        if name.get(at) == Some(&b'\n') {
+        at += memchr2(b'\\', c, name.get(at..)?)?;
+        if name.get(at) == Some(&c) {
             return Some(at);
         }
         at += 2;

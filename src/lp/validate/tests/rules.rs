@@ -30,7 +30,7 @@ fn faults_point_at_the_byte() {
         (Rule::E02, 4, b"m f= 1"),
         (Rule::E02, 4, b"m f=,g=1 1"),
         (Rule::E02, 3, b"m f"),
-        (Rule::E02, 6, b"m f=1,"),
+        (Rule::E05, 6, b"m f=1,"),
         (Rule::E02, 3, b"m \t=1 1"),
         (Rule::E03, 2, b"m, f=1 1"),
         (Rule::E03, 2, b"m,=a f=1 1"),
