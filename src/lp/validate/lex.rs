@@ -344,3 +344,15 @@ pub(crate) fn is_whole(record: &[u8]) -> bool {
         None => !record.ends_with(b"\n") && !framer.is_unfinished(),
     }
 }
+
+/// Servers find the end of a record before they parse it, by a rule of their own.
+pub(crate) fn whole(record: &[u8]) -> Result<(), Fault> {
+    if is_whole(record) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Rule::W09,
+        0,
+        "a name holds a backslash before a space, and servers would look for the end of the record behind the next one",
+    ))
+}

@@ -7,7 +7,8 @@
 //! - bare separators in names (E04, E05), which InfluxDB 3 reads in its own way and Go servers refuse;
 //! - floats beyond 64 bits (E10: infinity in InfluxDB 3); times that only InfluxDB 3 takes (E14);
 //! - a field `time` (W04: dropped without a word); an empty field key behind a tab (E02);
-//! - a line feed in a name without a backslash before it (W09), which no other place of a stream could hold.
+//! - a line feed in a name without a backslash before it, and names that make the splitter of the servers look
+//!   for the end of the record behind the next one (W09).
 //!
 //! What the target takes and understands passes, even if others would not: `1.` and tabs between the parts for
 //! `v1` and `v2`, two values of one type for one field where the last one wins, no time (unless one is required).
@@ -114,7 +115,8 @@ impl Validator {
             Some(at) if self.target.is_v3() && !self.respelled => return Err(odd_blank(at)),
             _ => {}
         }
-        self.keys.check(text, self.target)
+        self.keys.check(text, self.target)?;
+        lex::whole(record)
     }
 
     fn as_a_whole(&self, text: &[u8]) -> Result<(), Fault> {

@@ -191,6 +191,8 @@ fn compare(target: Target, record: &[u8]) -> (bool, bool) {
         match dialect::from_v3(sent, &mut back) {
             Ok(Respelled::Unchanged) => back = sent.to_vec(),
             Ok(Respelled::Written) => {}
+            // The stream hid the quote of a field key from the splitter; we do not.
+            Err(fault) if (fault.rule, fault.at) == (Rule::W09, 0) => back = record.to_vec(),
             Err(fault) => panic!("{fault}: {shown} as {}", bstr::BStr::new(sent)),
         }
         assert_eq!(reading, ours(&back), "{shown} as {}", bstr::BStr::new(sent));

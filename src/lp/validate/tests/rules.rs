@@ -60,6 +60,7 @@ fn faults_point_at_the_byte() {
         (Rule::W04, 6, b"m f=1,time=2 1"),
         (Rule::W05, 6, b"m f=1,f=2i 1"),
         (Rule::W05, 8, br#"m a"b=1,a\"b=t 1"#),
+        (Rule::W09, 0, br#"m,a\\ b=a a"b=1 1"#),
         (Rule::W09, 7, b" m,t=\"x\ny\" f=1 1"),
     ] {
         for target in Target::ALL {
