@@ -61,7 +61,15 @@ impl<'a> Lexer<'a> {
                 "the record has no fields (a space stands before them)",
             ));
         }
-        self.checked(name)
+        let nul = bare(0, self.text.get(name.clone()).unwrap_or_default());
+        match nul.filter(|_| self.spelling == Spelling::V3) {
+            Some(at) => Err(Fault::new(
+                Rule::W07,
+                name.start + at,
+                "the measurement holds a NUL, which InfluxDB 3 cannot read (rename it)",
+            )),
+            None => self.checked(name),
+        }
     }
 
     /// The next tag; `None` at the space before the fields.
