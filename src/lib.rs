@@ -5,7 +5,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
+pub mod export;
 pub mod filter;
+pub mod http;
 pub mod lp;
+pub mod post;
+pub mod rate;
+pub mod route;
 pub mod rows;
 pub mod tsm;

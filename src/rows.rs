@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::ops::Range;
+
 /// The five types a field value can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -55,6 +57,40 @@ impl Strings {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// Make room for `strings` more strings of `bytes` bytes together.
+    pub fn reserve(&mut self, strings: usize, bytes: usize) {
+        self.ends.reserve(strings);
+        self.bytes.reserve(bytes);
+    }
+
+    /// Keep the first `n` strings only.
+    pub fn truncate(&mut self, n: usize) {
+        self.ends.truncate(n);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Keep the strings whose position `keep` answers with true. It is asked once for each, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let (mut start, mut kept, mut filled) = (0, 0, 0);
+        for i in 0..self.ends.len() {
+            let end = self.ends[i];
+            if keep(i) {
+                self.bytes.copy_within(start..end, filled);
+                filled += end - start;
+                self.ends[kept] = filled;
+                kept += 1;
+            }
+            start = end;
+        }
+        self.truncate(kept);
+    }
+
+    /// Give back memory that holds nothing.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
     /// How many strings.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -63,6 +99,24 @@ impl Strings {
     /// Whether there is no string.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Append some strings of another list; what it does not hold is nothing.
+    pub fn extend(&mut self, other: &Self, range: Range<usize>) {
+        let Some(ends) = other.ends.get(range.clone()) else {
+            return;
+        };
+        let start = range
+            .start
+            .checked_sub(1)
+            .and_then(|i| other.ends.get(i))
+            .copied()
+            .unwrap_or(0);
+        let base = self.bytes.len();
+        let end = ends.last().copied().unwrap_or(start);
+        self.bytes
+            .extend_from_slice(other.bytes.get(start..end).unwrap_or_default());
+        self.ends.extend(ends.iter().map(|end| base + end - start));
     }
 
     /// Forget all strings, keep the memory.
@@ -121,8 +175,147 @@ impl Values {
         }
     }
 
+    /// Keep the first `n` values only.
+    pub fn truncate(&mut self, n: usize) {
+        match self {
+            Self::Float(v) => v.truncate(n),
+            Self::Integer(v) => v.truncate(n),
+            Self::Boolean(v) => v.truncate(n),
+            Self::String(v) => v.truncate(n),
+            Self::Unsigned(v) => v.truncate(n),
+        }
+    }
+
+    /// Append the value at position `i` of a column of the same type; whether there is one.
+    pub fn push_from(&mut self, other: &Values, i: usize) -> bool {
+        if i >= other.len() {
+            return false;
+        }
+        match (self, other) {
+            (Self::Float(out), Self::Float(v)) => out.push(v[i]),
+            (Self::Integer(out), Self::Integer(v)) => out.push(v[i]),
+            (Self::Boolean(out), Self::Boolean(v)) => out.push(v[i]),
+            (Self::String(out), Self::String(v)) => out.push(v.get(i)),
+            (Self::Unsigned(out), Self::Unsigned(v)) => out.push(v[i]),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Keep the values whose position `keep` answers with true. It is asked once for each, in order.
+    pub fn retain(&mut self, keep: impl FnMut(usize) -> bool) {
+        match self {
+            Self::Float(v) => retain(v, keep),
+            Self::Integer(v) => retain(v, keep),
+            Self::Boolean(v) => retain(v, keep),
+            Self::String(v) => v.retain(keep),
+            Self::Unsigned(v) => retain(v, keep),
+        }
+    }
+
+    /// Give back memory that holds nothing.
+    pub fn shrink_to_fit(&mut self) {
+        match self {
+            Self::Float(v) => v.shrink_to_fit(),
+            Self::Integer(v) => v.shrink_to_fit(),
+            Self::Boolean(v) => v.shrink_to_fit(),
+            Self::String(v) => v.shrink_to_fit(),
+            Self::Unsigned(v) => v.shrink_to_fit(),
+        }
+    }
+
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Append some values of a column of the same type; of another type, or beyond its end, nothing.
+    pub fn extend(&mut self, other: &Self, range: Range<usize>) {
+        fn append<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
+            to.extend_from_slice(from.get(range).unwrap_or_default());
+        }
+        match (self, other) {
+            (Self::Float(to), Self::Float(from)) => append(to, from, range),
+            (Self::Integer(to), Self::Integer(from)) => append(to, from, range),
+            (Self::Boolean(to), Self::Boolean(from)) => append(to, from, range),
+            (Self::String(to), Self::String(from)) => to.extend(from, range),
+            (Self::Unsigned(to), Self::Unsigned(from)) => append(to, from, range),
+            _ => debug_assert!(false, "columns of two types"),
+        }
+    }
+
+    /// Forget all values, keep the memory.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Float(v) => v.clear(),
+            Self::Integer(v) => v.clear(),
+            Self::Boolean(v) => v.clear(),
+            Self::String(v) => v.clear(),
+            Self::Unsigned(v) => v.clear(),
+        }
+    }
+}
+
+fn retain<T>(values: &mut Vec<T>, mut keep: impl FnMut(usize) -> bool) {
+    let mut positions = 0..;
+    values.retain(|_| positions.next().is_some_and(&mut keep));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(values: &[&str]) -> Strings {
+        let mut strings = Strings::default();
+        values.iter().for_each(|v| strings.push(v.as_bytes()));
+        strings
+    }
+
+    #[test]
+    fn strings_that_stay_keep_their_bytes() {
+        let all = ["one", "", "three", "four", "5"];
+        for mask in 0..32u32 {
+            let kept: Vec<&str> = (0..5)
+                .filter(|i| mask >> i & 1 == 1)
+                .map(|i| all[i])
+                .collect();
+            let mut some = strings(&all);
+            some.retain(|i| mask >> i & 1 == 1);
+            assert_eq!(strings(&kept), some);
+        }
+    }
+
+    #[test]
+    fn the_first_strings_stay_when_the_rest_is_cut_off() {
+        for n in 0..4 {
+            let mut some = strings(&["a", "bc", ""]);
+            some.truncate(n);
+            assert_eq!(strings(&["a", "bc", ""][..n.min(3)]), some);
+        }
+    }
+
+    #[test]
+    fn a_value_goes_to_a_column_of_its_type_only() {
+        let from = Values::Integer(vec![7, 8]);
+        let mut out = Values::new(Kind::Integer);
+        assert!(out.push_from(&from, 1));
+        assert!(!out.push_from(&from, 2));
+        assert_eq!(Values::Integer(vec![8]), out);
+        assert!(!Values::new(Kind::Unsigned).push_from(&from, 0));
+    }
+
+    #[test]
+    fn strings_of_another_list_are_appended_by_position() {
+        let mut from = Strings::default();
+        [&b"ab"[..], b"", b"cde", b"f"]
+            .into_iter()
+            .for_each(|s| from.push(s));
+        let mut to = Strings::default();
+        to.push(b"x");
+        to.extend(&from, 1..3);
+        to.extend(&from, 0..1);
+        to.extend(&from, 3..9);
+        let all: Vec<_> = (0..to.len()).map(|i| to.get(i)).collect();
+        assert_eq!(vec![&b"x"[..], b"", b"cde", b"ab"], all);
     }
 }

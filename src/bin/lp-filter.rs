@@ -2,19 +2,21 @@
 
 use std::process::ExitCode;
 
-use lineflow::cli::feed::{self, Fed, Filter, Scene, Tally};
+use lineflow::cli::exit::Failure;
+use lineflow::cli::feed::{self, Fed, Filter as _, Scene, Tally};
 use lineflow::cli::lp_filter::{Args, EXAMPLE};
 use lineflow::cli::out::Out;
 use lineflow::cli::rejects::Rejects;
 use lineflow::cli::{self, Outcome, report};
-use lineflow::filter::{Selection, Selector, Verdict};
-use lineflow::lp::glob::Glob;
+use lineflow::filter::{Filter, Verdict};
 
 const NAME: &str = "lp-filter";
 
-struct Selected {
-    selector: Selector,
+struct Filtering {
+    filter: Filter,
     rejects: Rejects,
+    strict: bool,
+    keeps_once: bool,
     written: u64,
 }
 
@@ -23,10 +25,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
-    let rejects = Rejects::open(NAME, &args.rejects, &args.input.paths())?;
-    let mut filter = Selected {
-        selector: Selector::new(selection(&args)),
-        rejects,
+    let rewrite = args.rewrite().map_err(Failure::Usage)?;
+    let mut filter = Filtering {
+        keeps_once: rewrite.keeps_once(),
+        filter: Filter::new(args.selection(), rewrite),
+        rejects: Rejects::open(NAME, &args.rejects, &args.input.paths())?,
+        strict: args.strict,
         written: 0,
     };
     let mut fed = Fed::default();
@@ -43,30 +47,29 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     report::finish(NAME, &args.report, &figures, outcome)
 }
 
-fn selection(args: &Args) -> Selection {
-    let measurements = args
-        .measurement
-        .iter()
-        .map(|text| Glob::new(text.as_bytes()))
-        .collect();
-    Selection {
-        measurements,
-        start: args.start,
-        stop: args.stop,
-        invert: args.invert_match,
-    }
-}
-
-impl Filter for Selected {
+impl feed::Filter for Filtering {
     fn point(&mut self, record: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
-        match self.selector.verdict(record) {
+        let reason = match self.filter.judge(record) {
             Verdict::Keep => {
                 self.written += 1;
-                out.write(record)
+                return out.write(record);
             }
-            Verdict::Drop => Ok(()),
-            Verdict::Reject(reason) => self.rejects.add(record, scene, reason),
+            Verdict::Changed => {
+                self.written += 1;
+                return out.write(self.filter.changed());
+            }
+            Verdict::Drop => return Ok(()),
+            Verdict::Reject(reason) => reason,
+        };
+        self.rejects.add(record, scene, &reason.to_string())?;
+        match self.strict {
+            true => Err(Failure::Data("stopped at the first reject (--strict)".into()).into()),
+            false => Ok(()),
         }
+    }
+
+    fn entered(&mut self, scene: &Scene<'_>) {
+        self.filter.enter(scene.context);
     }
 
     fn tally(&self) -> Tally {
@@ -74,5 +77,9 @@ impl Filter for Selected {
             written: self.written,
             left_out: self.rejects.count(),
         }
+    }
+
+    fn keeps_once(&self) -> bool {
+        self.keeps_once
     }
 }

@@ -10,7 +10,7 @@ use super::input::{self, Input};
 use super::out::Out;
 use crate::lp::{self, Change, Context, Entry, Event, Reader, Stream, stream};
 
-/// Where an entry stands and what holds there. Prints as `file:line`.
+/// Where an entry stands and what holds there. Prints as `file:line: offset n`.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     /// The context of the entry.
@@ -29,7 +29,7 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.input, self.line)
+        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
     }
 }
 
@@ -223,6 +223,22 @@ pub trait Filter {
         out.write(entry)
     }
 
+    /// The context has changed: by a comment, a begin, an end, or a new input.
+    fn entered(&mut self, scene: &Scene<'_>) {
+        let _ = scene;
+    }
+
+    /// Write any other comment, or the begin or end that stands in its place.
+    fn other(&mut self, event: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
+        let _ = event;
+        out.write(text)
+    }
+
+    /// All that was read has been handled; the next entry may take its time, so everything has to go out.
+    fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
+        out.flush()
+    }
+
     /// What has been done so far.
     fn tally(&self) -> Tally;
 
@@ -265,6 +281,22 @@ pub fn relay(
     Err(err)
 }
 
+impl<F: Filter> Relay<'_, F> {
+    fn begin(&mut self, once: bool) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        stream::print_begin(once, &mut text);
+        self.filter
+            .other(&Event::Begin { once }, &text, &mut self.out)
+    }
+
+    fn end(&mut self, points: u64, left_out: u64) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        stream::print_end(points, left_out, &mut text);
+        self.filter
+            .other(&Event::End { left_out }, &text, &mut self.out)
+    }
+}
+
 impl<F: Filter> Program for Relay<'_, F> {
     fn point(&mut self, record: &[u8], scene: &Scene<'_>) -> anyhow::Result<()> {
         self.filter.point(record, scene, &mut self.out)
@@ -275,34 +307,37 @@ impl<F: Filter> Program for Relay<'_, F> {
             Event::Context(change) => self.filter.context(change, entry, scene, &mut self.out),
             Event::Begin { once } => {
                 self.begun = self.filter.tally();
-                let once = *once && self.filter.keeps_once();
-                self.out.print(|buf| stream::print_begin(once, buf))
+                self.begin(*once && self.filter.keeps_once())
             }
             Event::End { left_out } => {
                 let tally = self.filter.tally();
                 let points = tally.written - self.begun.written;
-                let left_out = left_out + tally.left_out - self.begun.left_out;
-                self.out
-                    .print(|buf| stream::print_end(points, left_out, buf))
+                self.end(points, left_out + tally.left_out - self.begun.left_out)
             }
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
-            _ => self.out.write(entry),
+            _ => self.filter.other(event, entry, &mut self.out),
+        }?;
+        if !matches!(event, Event::Comment | Event::Blank) {
+            self.filter.entered(scene);
         }
+        Ok(())
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
-        self.out.flush()
+        self.filter.idle(&mut self.out)
     }
 
     fn input_end(&mut self, scene: &Scene<'_>, more: bool) -> anyhow::Result<()> {
         if !more || scene.context.is_empty() {
             return Ok(());
         }
+        self.filter.entered(&Scene {
+            context: &Context::default(),
+            ..*scene
+        });
         // The context of this file must not reach the next one: an empty pair is what ends it.
-        self.out.print(|buf| {
-            stream::print_begin(false, buf);
-            stream::print_end(0, 0, buf);
-        })
+        self.begin(false)?;
+        self.end(0, 0)
     }
 }

@@ -7,12 +7,19 @@ use clap::Parser;
 
 pub mod exit;
 pub mod feed;
+pub mod findings;
 pub mod input;
 pub mod lp_filter;
+pub mod lp_post;
+pub mod lp_rate;
+pub mod lp_split_by_bucket;
 pub mod out;
+pub mod pace;
 pub mod rejects;
 pub mod report;
 pub mod signal;
+pub mod split;
+pub mod tsm_cat;
 pub mod tty;
 pub mod value;
 

@@ -29,6 +29,11 @@ impl Out {
 
     /// Append bytes.
     pub fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        if bytes.len() >= BLOCK {
+            // Not worth a copy.
+            self.flush()?;
+            return self.file.write_all(bytes).map_err(closed);
+        }
         self.buf.extend_from_slice(bytes);
         if self.buf.len() < BLOCK {
             Ok(())

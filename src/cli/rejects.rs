@@ -134,7 +134,7 @@ pub fn print(record: &[u8], comment: &str, out: &mut Vec<u8>) {
     if !record.ends_with(b"\n") {
         out.push(b'\n');
     }
-    if Framer::default().end(&out[start..]) != Some(out.len() - start) {
+    if Framer::default().end(&out[start..]).map(|end| end.len) != Some(out.len() - start) {
         out.truncate(start);
         out.extend_from_slice(b"# REJECT-BYTES*:");
         context::encode(record, out);

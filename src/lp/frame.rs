@@ -3,13 +3,15 @@
 //! The rule is the state machine that the Go servers (`models/points.go scanLine`) and InfluxDB 3
 //! (`split_lines`) share: a backslash hides the next byte, and a line feed inside a quoted value is data.
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 /// Finds the end of one entry, which may arrive in pieces.
 #[derive(Debug, Default)]
 pub struct Framer {
     /// How many bytes of the entry have been looked at.
     seen: usize,
+    /// Whether a quote or a backslash has been seen.
+    careful: bool,
     /// An unescaped space has been seen: `=`, `,` and `"` mean something from here on.
     fields: bool,
     /// Inside a quoted value.
@@ -18,38 +20,45 @@ pub struct Framer {
     skip: bool,
     /// `=` seen outside quotes, minus `,`: a quote opens a value where it is above zero.
     balance: i64,
-    /// Whether a quote or a backslash has been seen.
-    careful: bool,
+    /// Up to where `balance` and `hidden` have been counted: nobody asks for them before there is a quote.
+    counted: usize,
+    /// Line feeds that are data.
+    hidden: u64,
+}
+
+/// The end of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The length of the entry, line feed included.
+    pub len: usize,
+    /// How many physical lines it covers: line feeds inside strings and behind backslashes are data.
+    pub lines: u64,
 }
 
 impl Framer {
-    /// The length of the entry that starts `buf`, line feed included; `None` if it goes on behind `buf`.
+    /// The end of the entry that starts `buf`; `None` if it goes on behind `buf`.
     ///
-    /// After `None`, call again with the same start and more bytes. After a length, the next entry may follow.
-    pub fn end(&mut self, buf: &[u8]) -> Option<usize> {
+    /// After `None`, call again with the same start and more bytes. After an end, the next entry may follow.
+    pub fn end(&mut self, buf: &[u8]) -> Option<End> {
         if !self.careful {
             // Most entries hold neither quote nor backslash: one vectorised search settles them.
-            match memchr3(b'\n', b'"', b'\\', buf.get(self.seen..)?) {
-                Some(at) if buf[self.seen + at] == b'\n' => {
-                    let len = self.seen + at + 1;
-                    self.seen = 0;
-                    return Some(len);
-                }
-                Some(_) => {
-                    self.careful = true;
-                    self.seen = 0;
-                }
-                None => {
-                    self.seen = buf.len();
-                    return None;
-                }
+            let Some(at) = memchr3(b'\n', b'"', b'\\', buf.get(self.seen..)?) else {
+                self.seen = buf.len();
+                return None;
+            };
+            let at = self.seen + at;
+            if buf[at] == b'\n' {
+                self.seen = 0;
+                return Some(End {
+                    len: at + 1,
+                    lines: 1,
+                });
             }
+            self.start_careful(buf, at);
         }
-        let end = self.careful(buf);
-        if end.is_some() {
-            *self = Self::default();
-        }
-        end
+        let len = self.careful(buf)?;
+        let lines = std::mem::take(self).hidden + 1;
+        Some(End { len, lines })
     }
 
     /// Whether a line feed would not end what has been seen so far: a quote is open, or a backslash comes last.
@@ -57,48 +66,78 @@ impl Framer {
         self.quoted || self.skip
     }
 
+    /// Up to `at` there is nothing special but spaces, `=` and `,`.
+    fn start_careful(&mut self, buf: &[u8], at: usize) {
+        let space = memchr(b' ', &buf[..at]);
+        *self = Self {
+            seen: at,
+            careful: true,
+            fields: space.is_some(),
+            counted: space.map_or(at, |space| space + 1),
+            ..Self::default()
+        };
+    }
+
     /// The rule word by word, skipping over stretches in which nothing can happen.
     fn careful(&mut self, buf: &[u8]) -> Option<usize> {
         loop {
             if self.skip {
-                buf.get(self.seen)?;
+                self.hidden += u64::from(*buf.get(self.seen)? == b'\n');
                 self.seen += 1;
+                self.counted = self.seen;
                 self.skip = false;
             }
             let rest = buf.get(self.seen..)?;
-            let Some(at) = self.next_special(rest) else {
+            let found = match (self.fields, self.quoted) {
+                (false, _) => memchr3(b'\\', b' ', b'\n', rest),
+                (true, true) => memchr2(b'\\', b'"', rest),
+                (true, false) => memchr3(b'\\', b'"', b'\n', rest),
+            };
+            let Some(at) = found else {
                 self.seen = buf.len();
                 return None;
             };
-            self.seen += at + 1;
-            if self.step(rest[at]) {
-                return Some(self.seen);
+            let at = self.seen + at;
+            self.seen = at + 1;
+            if self.step(buf, at) {
+                return Some(at + 1);
             }
         }
     }
 
-    fn next_special(&self, rest: &[u8]) -> Option<usize> {
-        match (self.fields, self.quoted) {
-            (false, _) => memchr3(b'\\', b' ', b'\n', rest),
-            (true, true) => memchr2(b'\\', b'"', rest),
-            (true, false) => rest
-                .iter()
-                .position(|c| matches!(c, b'\\' | b'=' | b',' | b'"' | b'\n')),
-        }
-    }
-
-    /// Take one special byte; true if it ends the entry.
-    fn step(&mut self, c: u8) -> bool {
-        match c {
-            b'\\' => self.skip = true,
-            b'\n' => return !self.quoted,
-            b'"' => self.quoted ^= self.balance > 0,
-            b' ' => self.fields = true,
-            b'=' => self.balance += 1,
-            _ => self.balance -= 1,
+    /// Take the special byte at `at`; true if it ends the entry.
+    fn step(&mut self, buf: &[u8], at: usize) -> bool {
+        match buf[at] {
+            b'\n' => return true,
+            b' ' => {
+                self.fields = true;
+                self.counted = at + 1;
+            }
+            c => {
+                let stretch = &buf[self.counted..at];
+                if self.quoted {
+                    self.hidden += memchr_iter(b'\n', stretch).count() as u64;
+                } else if self.fields {
+                    self.balance += balance(stretch);
+                }
+                self.counted = at + 1;
+                self.skip = c == b'\\';
+                self.quoted ^= c == b'"' && self.balance > 0;
+            }
         }
         false
     }
+}
+
+/// How many more `=` than `,` there are.
+fn balance(stretch: &[u8]) -> i64 {
+    // Small sums in bytes, so that the compiler counts many at a time.
+    let sum = |part: &[u8]| {
+        part.iter()
+            .map(|c| i8::from(*c == b'=') - i8::from(*c == b','))
+            .sum::<i8>()
+    };
+    stretch.chunks(64).map(|part| i64::from(sum(part))).sum()
 }
 
 #[cfg(test)]
@@ -138,9 +177,11 @@ mod tests {
         let (mut framer, mut start, mut end, mut lens) = (Framer::default(), 0, 0, Vec::new());
         while end < body.len() {
             end = (end + step).min(body.len());
-            while let Some(len) = framer.end(&body[start..end]) {
-                lens.push(len);
-                start += len;
+            while let Some(end) = framer.end(&body[start..end]) {
+                let lines = memchr_iter(b'\n', &body[start..start + end.len]).count();
+                assert_eq!(lines as u64, end.lines);
+                lens.push(end.len);
+                start += end.len;
             }
         }
         lens

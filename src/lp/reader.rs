@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 
 use super::Error;
-use super::frame::Framer;
+use super::frame::{End, Framer};
 
 /// How much is asked of the source at once.
 const CHUNK: usize = 256 << 10;
@@ -52,8 +52,8 @@ impl<R: Read> Reader<R> {
 
     /// The next entry of those read so far, whole; `None` when more has to be read.
     pub fn next_entry(&mut self) -> Option<Entry<'_>> {
-        let len = self.framer.end(&self.buf[self.start..self.end])?;
-        Some(self.cut(len))
+        let End { len, lines } = self.framer.end(&self.buf[self.start..self.end])?;
+        Some(self.cut(len, lines))
     }
 
     /// What is left at the end of the input: an entry without line feed.
@@ -66,7 +66,7 @@ impl<R: Read> Reader<R> {
         match (len, unfinished) {
             (0, _) => Ok(None),
             (_, true) => Err(Error::Unfinished),
-            (_, false) => Ok(Some(self.cut(len))),
+            (_, false) => Ok(Some(self.cut(len, 0))),
         }
     }
 
@@ -75,7 +75,7 @@ impl<R: Read> Reader<R> {
         (self.line, self.offset)
     }
 
-    fn cut(&mut self, len: usize) -> Entry<'_> {
+    fn cut(&mut self, len: usize, lines: u64) -> Entry<'_> {
         let bytes = &self.buf[self.start..self.start + len];
         let entry = Entry {
             bytes,
@@ -84,7 +84,7 @@ impl<R: Read> Reader<R> {
         };
         self.start += len;
         self.offset += len as u64;
-        self.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.line += lines;
         entry
     }
 
@@ -99,7 +99,7 @@ impl<R: Read> Reader<R> {
         self.buf.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, unread);
         if self.buf.len() - unread < CHUNK / 2 {
-            self.buf.resize(unread + CHUNK.max(unread), 0);
+            self.buf.resize(unread + CHUNK.max(unread / 4), 0);
         }
         let n = loop {
             match self.source.read(&mut self.buf[unread..]) {

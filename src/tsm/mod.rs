@@ -4,7 +4,20 @@ use std::io;
 
 use crate::rows::Kind;
 
+pub mod block;
 pub mod encoding;
+pub mod file;
+pub mod index;
+pub mod key;
+pub mod merge;
+pub mod meta;
+pub mod place;
+pub mod shard;
+pub mod source;
+mod stream;
+pub mod tombstone;
+pub mod tree;
+pub mod wal;
 
 /// A storage file that does not hold what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +44,61 @@ pub enum ErrorKind {
     Truncated {
         /// How many more bytes were announced.
         missing: usize,
+    },
+    /// A file that is something else.
+    #[error("not a TSM file: it starts with other bytes")]
+    Magic,
+    /// A TSM file of a version that no release writes.
+    #[error("unknown TSM version {0}")]
+    Version(u8),
+    /// A footer that points where no index can be.
+    #[error("footer says that the index is at {0}")]
+    IndexOffset(u64),
+    /// A TSM file whose name does not say how new it is.
+    #[error("file name is not GENERATION-SEQUENCE.tsm")]
+    FileName,
+    /// A key that does not sort behind the one before it.
+    #[error("key is not greater than the one before it")]
+    KeyOrder,
+    /// A key without any block.
+    #[error("key without blocks")]
+    NoEntries,
+    /// An index that is wrong in so many places that it cannot be an index.
+    #[error("index is wrong in more than {0} places")]
+    IndexFaults(usize),
+    /// A block that would lie outside of its part of the file.
+    #[error("index says that a block of {size} bytes is at {offset}")]
+    Place {
+        /// Where the block should start.
+        offset: u64,
+        /// How long it should be.
+        size: u32,
+    },
+    /// A block that does not lie behind the one before it.
+    #[error("index says that a block is at {found} where {expected} is next")]
+    Chain {
+        /// Where the block before it ends.
+        expected: u64,
+        /// Where the index says it starts.
+        found: u64,
+    },
+    /// A block that would end before it starts.
+    #[error("index says that a block reaches from time {min} to {max}")]
+    EntryTimes {
+        /// Its first time.
+        min: i64,
+        /// Its last time.
+        max: i64,
+    },
+    /// A block that holds other times than the index says.
+    #[error("block has a point at time {time}, the index says {min} to {max}")]
+    Times {
+        /// A time in the block.
+        time: i64,
+        /// The first time by the index.
+        min: i64,
+        /// The last time by the index.
+        max: i64,
     },
     /// A variable-length number does not fit into 64 bits.
     #[error("variable-length number is larger than 64 bits")]

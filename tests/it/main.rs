@@ -1,1 +1,11 @@
-//! Runs the real binaries.
+//! Everything that runs an executable, in one binary: a module per program, and what they share.
+#![allow(clippy::unwrap_used)]
+
+mod docs;
+mod harness;
+mod live;
+mod lp_filter;
+mod lp_post;
+mod lp_rate;
+mod lp_split;
+mod server;

@@ -1,0 +1,148 @@
+//! What tsm-cat tells of files and values: the first of a kind one by one, then counts.
+
+use std::io::{self, Write};
+
+use bstr::ByteSlice;
+
+use crate::export::catalog::Note;
+use crate::export::{Finding, Report};
+use crate::tsm::shard::{Remark, Trouble};
+
+/// How many of a kind are explained.
+const SHOWN: u64 = 10;
+
+/// Counts, and the voice on standard error.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Lines written.
+    pub points: u64,
+    /// Values written.
+    pub values: u64,
+    /// Damaged parts that were left out.
+    pub damaged: u64,
+    /// Values that line protocol cannot carry, and files that nobody can read.
+    pub left_out: u64,
+    /// Things that are odd and cost nothing.
+    pub warnings: u64,
+    /// The key of the latest warning: one for each key is enough.
+    latest: Vec<u8>,
+}
+
+impl Findings {
+    /// How much is not in the output that should be.
+    pub fn lost(&self) -> u64 {
+        self.damaged + self.left_out
+    }
+
+    /// Count and tell what a stretch of work came to; `report` is empty afterwards.
+    pub fn take(&mut self, report: &mut Report) {
+        self.points += report.points;
+        self.values += report.values;
+        for finding in report.findings.drain(..) {
+            self.finding(finding);
+        }
+        *report = Report::default();
+    }
+
+    fn finding(&mut self, finding: Finding) {
+        match finding {
+            Finding::Damage(trouble) => self.damage(&trouble),
+            Finding::LeftOut {
+                series,
+                field,
+                why,
+                count,
+            } => {
+                let (series, field) = (series.as_bstr(), field.as_bstr());
+                let n = (self.left_out, count);
+                self.left_out += count;
+                tell(
+                    n.0,
+                    &format!(
+                        "left out {count} values of series {series:?}, field {field:?}: {why}"
+                    ),
+                );
+            }
+            Finding::Odd { path, key, what } => {
+                if key == self.latest {
+                    return;
+                }
+                let place = path
+                    .map(|path| format!("{}: ", path.display()))
+                    .unwrap_or_default();
+                self.warn(&format!("{place}key {:?}: {what}", key.as_bstr()));
+                self.latest = key;
+            }
+        }
+    }
+
+    /// Tell of damage that is left out.
+    pub fn damage(&mut self, trouble: &Trouble) {
+        tell(
+            self.damaged,
+            &format!("{trouble}: {} (left out)", trouble.cause),
+        );
+        self.damaged += 1;
+    }
+
+    /// Tell what was seen when a shard was opened.
+    pub fn remark(&mut self, remark: &Remark) {
+        let text = match remark {
+            Remark::Odd(path, note) => format!("{}: {note}", path.display()),
+            Remark::Strays(folder, strays) => {
+                let names = strays.iter().filter_map(|path| path.file_name());
+                let names: Vec<_> = names.map(|name| name.display().to_string()).collect();
+                format!("{}: not read: {}", folder.display(), names.join(", "))
+            }
+            Remark::Restless(path) => format!(
+                "{}: the server kept moving files about while they were opened; values overwritten or deleted just now may be the old ones",
+                path.display()
+            ),
+        };
+        self.warn(&text);
+    }
+
+    /// Tell what was seen when the shards were looked for.
+    pub fn note(&mut self, note: &Note) {
+        match note {
+            Note::Stray(stray) if stray.is_data => {
+                tell(self.left_out, &format!("{}: left out: {}", stray.path.display(), stray.what));
+                self.left_out += 1;
+            }
+            Note::Stray(stray) => self.warn(&format!("{}: not read: {}", stray.path.display(), stray.what)),
+            Note::Meta(path, trouble) => self.warn(&format!(
+                "{}: {trouble} (exported without periods and group times)",
+                path.display()
+            )),
+            Note::Unknown(labels) => {
+                let shown: Vec<_> = labels.iter().take(SHOWN as usize).map(String::as_str).collect();
+                let n = labels.len();
+                self.warn(&format!("{n} shards are unknown to meta.db, exported all the same: {}", shown.join(", ")));
+            }
+            Note::WithoutLog(path) => self.warn(&format!(
+                "{}: stands outside of a data directory, no log is read (--wal-dir says where it is, --no-wal that there is none)",
+                path.display()
+            )),
+        }
+    }
+
+    /// Tell of something that costs nothing.
+    pub fn warn(&mut self, text: &str) {
+        tell(self.warnings, &format!("warning: {text}"));
+        self.warnings += 1;
+    }
+}
+
+/// Say something, unless `before` of its kind have been said.
+fn tell(before: u64, text: &str) {
+    let name = super::tsm_cat::NAME;
+    // If standard error is gone there is nobody left to tell.
+    let _ = match before {
+        n if n < SHOWN => writeln!(io::stderr(), "{name}: {text}"),
+        SHOWN => writeln!(
+            io::stderr(),
+            "{name}: and more of this kind, which are counted only"
+        ),
+        _ => Ok(()),
+    };
+}

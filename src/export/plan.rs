@@ -1,0 +1,463 @@
+//! Which blocks make up which line? Walks the indexes of all files of a shard and its log together, gathers the
+//! fields of a series, and cuts it into slices of time that can be decoded within bounds.
+//!
+//! A cut stands where blocks begin, so that with blocks of equal times nothing is decoded twice. A block that
+//! reaches over a cut is decoded in both slices; a slice holds at least as many other blocks.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::mem;
+use std::ops::Range;
+
+use crate::lp::escape::{self, Place};
+use crate::rows::Kind;
+use crate::tsm::index::{Cursor, Entry};
+use crate::tsm::key::{self, Key};
+use crate::tsm::merge::Column;
+use crate::tsm::shard::{Member, Shard, Trouble};
+use crate::tsm::{block, tombstone};
+
+use super::unit::{Origin, Part, Piece, Slice, Unit};
+use super::{Finding, Oddity, Options, Report};
+
+/// Weight of a slice with few fields and of a unit of short series. A block of a thousand numbers weighs 1 and
+/// takes 16 KB decoded.
+const LIGHT: usize = 64;
+/// Weight up to which slices grow with the number of blocks that reach over a cut.
+const HEAVY: usize = 1024;
+/// Values of the log that count as one block.
+const STRETCH: usize = 1000;
+
+/// Walks one shard.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    shard: &'a Shard,
+    options: &'a Options,
+    heads: Vec<Head<'a>>,
+    /// The next key of the log.
+    log: usize,
+    /// The smallest key that has not been dealt with.
+    key: Vec<u8>,
+    group: Group,
+    /// The measurement last asked about, and the answer.
+    measurement: (Vec<u8>, bool),
+}
+
+/// One file on the walk.
+#[derive(Debug)]
+struct Head<'a> {
+    member: &'a Member,
+    cursor: Cursor,
+    deleted: tombstone::Cursor<'a>,
+}
+
+/// All that is wanted of one series, or of one key if each value gets its line.
+#[derive(Debug, Default)]
+struct Group {
+    series: Vec<u8>,
+    names: Vec<u8>,
+    fields: Vec<Field>,
+    runs: Vec<Run>,
+    entries: Vec<Entry>,
+    deleted: Vec<(i64, i64)>,
+    /// Where the next slice starts; `None` if nothing is left.
+    from: Option<i64>,
+    is_first: bool,
+}
+
+#[derive(Debug)]
+struct Field {
+    name: Range<usize>,
+    runs: Range<usize>,
+}
+
+/// The blocks of one key in one file.
+#[derive(Debug)]
+struct Run {
+    origin: Origin,
+    /// By first time. In `Group::entries`, those that are done with left out.
+    entries: Range<usize>,
+    deleted: Range<usize>,
+    /// Blocks overlap: a later one may end before an earlier one.
+    is_tangled: bool,
+}
+
+impl<'a> Planner<'a> {
+    /// Before the first key.
+    pub fn new(shard: &'a Shard, options: &'a Options) -> Result<Self, Trouble> {
+        let mut heads = Vec::new();
+        for member in &shard.members {
+            let mut head = Head {
+                member,
+                cursor: Cursor::new(&member.file),
+                deleted: member.deleted.cursor(),
+            };
+            head.advance()?;
+            heads.push(head);
+        }
+        Ok(Self {
+            shard,
+            options,
+            heads,
+            log: 0,
+            key: Vec::new(),
+            group: Group::default(),
+            measurement: (Vec::new(), options.measurements.is_empty()),
+        })
+    }
+
+    /// Fill `unit` with the next work; `false` if there is none left.
+    pub fn next(&mut self, unit: &mut Unit, report: &mut Report) -> Result<bool, Trouble> {
+        unit.clear();
+        while unit.weight < LIGHT {
+            if self.group.from.is_none() && !self.gather(report)? {
+                break;
+            }
+            self.group.slice(self.options.last, unit);
+        }
+        Ok(!unit.slices.is_empty())
+    }
+
+    /// Collect the next series of which something is wanted; `false` if there is none.
+    fn gather(&mut self, report: &mut Report) -> Result<bool, Trouble> {
+        while self.smallest() {
+            let series = Key::split(&self.key).series.len();
+            if !self.is_wanted(series) {
+                self.take_key(report, false)?;
+                continue;
+            }
+            self.group.begin(self.key.get(..series).unwrap_or_default());
+            loop {
+                self.take_key(report, true)?;
+                let goes_on = !self.options.per_field && self.smallest();
+                if !goes_on || Key::split(&self.key).series != self.group.series {
+                    break;
+                }
+            }
+            if self.group.start(self.options.first) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Make `key` the smallest key not dealt with; `false` if there is none.
+    fn smallest(&mut self) -> bool {
+        let heads = self.heads.iter().map(|head| head.cursor.key());
+        let log = self.shard.log.get(self.log).map(|logged| &logged.key[..]);
+        let smallest = heads.filter(|key| !key.is_empty()).chain(log).min();
+        self.key.clear();
+        self.key.extend_from_slice(smallest.unwrap_or_default());
+        smallest.is_some()
+    }
+
+    /// Whether the measurement of the series, so many bytes of the key, is selected.
+    fn is_wanted(&mut self, series: usize) -> bool {
+        if self.options.measurements.is_empty() {
+            return true;
+        }
+        let spelled = key::measurement(self.key.get(..series).unwrap_or_default());
+        if self.measurement.0 != spelled {
+            let mut name = Vec::new();
+            escape::decode(Place::Measurement, spelled, &mut name);
+            let mut globs = self.options.measurements.iter();
+            self.measurement = (spelled.to_vec(), globs.any(|glob| glob.matches(&name)));
+        }
+        self.measurement.1
+    }
+
+    /// Go past the key in all files and in the log, and add it to the group if it is wanted.
+    fn take_key(&mut self, report: &mut Report, is_wanted: bool) -> Result<(), Trouble> {
+        let field = Key::split(&self.key);
+        if is_wanted && field.is_ambiguous() {
+            report.findings.push(Finding::Odd {
+                path: None,
+                key: self.key.clone(),
+                what: Oddity::Ambiguous,
+            });
+        }
+        let (group, options) = (&mut self.group, self.options);
+        let first = group.runs.len();
+        for (i, head) in self.heads.iter_mut().enumerate() {
+            if head.cursor.key() != self.key {
+                continue;
+            }
+            let done = match is_wanted {
+                true => head.read(i, group, options, report),
+                false => Ok(()),
+            };
+            if let Err(trouble) = done.and_then(|()| head.advance()) {
+                head.cursor.close();
+                report.bear(trouble, options.keep_going)?;
+            }
+        }
+        if let Some(logged) = self
+            .shard
+            .log
+            .get(self.log)
+            .filter(|logged| logged.key == self.key)
+        {
+            for (i, column) in logged.columns.iter().enumerate().filter(|_| is_wanted) {
+                group.log(Origin::Log(self.log, i), column, options);
+            }
+            self.log += 1;
+        }
+        group.field(field.field, first);
+        Ok(())
+    }
+}
+
+impl Head<'_> {
+    fn advance(&mut self) -> Result<(), Trouble> {
+        let advanced = self.cursor.advance();
+        advanced.map_err(|err| Trouble::new(&self.member.path, err))?;
+        Ok(())
+    }
+
+    /// Add the entries of the key that are wanted and not wholly deleted.
+    fn read(
+        &mut self,
+        file: usize,
+        group: &mut Group,
+        options: &Options,
+        report: &mut Report,
+    ) -> Result<(), Trouble> {
+        let Self {
+            member,
+            cursor,
+            deleted,
+        } = self;
+        let origin = Origin::File(file, cursor.kind());
+        let deleted = deleted.ranges(cursor.key());
+        let first = group.entries.len();
+        loop {
+            let at = cursor.at();
+            let entry = cursor
+                .entry()
+                .map_err(|err| Trouble::new(&member.path, err))?;
+            let Some(entry) = entry else {
+                break;
+            };
+            if let Some(fault) = member.survey.fault_at(at) {
+                let trouble = Trouble::with_key(&member.path, &fault.key, fault.error.clone());
+                report.bear(trouble, options.keep_going)?;
+                continue;
+            }
+            let is_wanted = entry.max >= options.first && entry.min <= options.last;
+            if is_wanted && !is_deleted(&entry, deleted) {
+                group.entries.push(entry);
+            }
+        }
+        group.run(origin, first, deleted);
+        Ok(())
+    }
+}
+
+/// Whether one of the ranges covers a whole block.
+fn is_deleted(entry: &Entry, deleted: &[(i64, i64)]) -> bool {
+    let at = deleted.partition_point(|(_, max)| *max < entry.max);
+    deleted.get(at).is_some_and(|(min, _)| *min <= entry.min)
+}
+
+impl Group {
+    fn begin(&mut self, series: &[u8]) {
+        self.series.clear();
+        self.series.extend_from_slice(series);
+        self.names.clear();
+        self.fields.clear();
+        self.runs.clear();
+        self.entries.clear();
+        self.deleted.clear();
+        self.is_first = true;
+    }
+
+    /// Close a run that holds the entries from `first` on.
+    fn run(&mut self, origin: Origin, first: usize, deleted: &[(i64, i64)]) {
+        let entries = first..self.entries.len();
+        let Some(added) = self
+            .entries
+            .get_mut(entries.clone())
+            .filter(|added| !added.is_empty())
+        else {
+            return;
+        };
+        let is_tangled = !added.is_sorted_by(|a, b| a.max < b.min);
+        if is_tangled {
+            added.sort_by_key(|entry| entry.min);
+        }
+        let start = self.deleted.len();
+        self.deleted.extend_from_slice(deleted);
+        self.runs.push(Run {
+            origin,
+            entries,
+            deleted: start..self.deleted.len(),
+            is_tangled,
+        });
+    }
+
+    /// Add a column of the log, cut into stretches that stand for blocks.
+    fn log(&mut self, origin: Origin, column: &Column, options: &Options) {
+        let first = self.entries.len();
+        for (i, times) in column.times.chunks(STRETCH).enumerate() {
+            let (Some(&min), Some(&max)) = (times.first(), times.last()) else {
+                continue;
+            };
+            if max >= options.first && min <= options.last {
+                let (offset, size) = ((i * STRETCH) as u64, times.len() as u32);
+                self.entries.push(Entry {
+                    min,
+                    max,
+                    offset,
+                    size,
+                });
+            }
+        }
+        self.run(origin, first, &[]);
+    }
+
+    /// Close a field that has the runs from `first` on.
+    fn field(&mut self, name: &[u8], first: usize) {
+        let runs = first..self.runs.len();
+        if !runs.is_empty() {
+            let start = self.names.len();
+            self.names.extend_from_slice(name);
+            let name = start..self.names.len();
+            self.fields.push(Field { name, runs });
+        }
+    }
+
+    /// All fields are there; `false` if nothing of them is wanted.
+    fn start(&mut self, first: i64) -> bool {
+        let min = self.entries.iter().map(|entry| entry.min).min();
+        self.from = min.map(|min| min.max(first));
+        self.from.is_some()
+    }
+
+    /// Add the next slice to `unit`. `last` is the last time that is wanted.
+    fn slice(&mut self, last: i64, unit: &mut Unit) {
+        let Some(from) = self.from else {
+            return;
+        };
+        let (to, weight) = self.cut(from, last);
+        let series = unit.name(&self.series);
+        let parts = unit.parts.len();
+        for field in &self.fields {
+            let pieces = unit.pieces.len();
+            for run in self.runs.get(field.runs.clone()).unwrap_or_default() {
+                self.pieces(run, from, to, unit);
+            }
+            if unit.pieces.len() > pieces {
+                let name = unit.name(self.names.get(field.name.clone()).unwrap_or_default());
+                let pieces = pieces..unit.pieces.len();
+                unit.parts.push(Part { name, pieces });
+            }
+        }
+        unit.slices.push(Slice {
+            series,
+            parts: parts..unit.parts.len(),
+            times: from..=to,
+            is_first: mem::take(&mut self.is_first),
+        });
+        // A series weighs something even if it has but one value.
+        unit.weight += weight;
+        self.advance(to, last);
+    }
+
+    fn pieces(&self, run: &Run, from: i64, to: i64, unit: &mut Unit) {
+        let entries = self.entries(run);
+        let end = entries.partition_point(|entry| entry.min <= to);
+        let met = entries.get(..end).unwrap_or_default().iter();
+        let first = unit.pieces.len();
+        let deleted = unit.deleted.len();
+        for entry in met.filter(|entry| entry.max >= from) {
+            unit.pieces.push(Piece {
+                origin: run.origin,
+                entry: *entry,
+                deleted: (deleted, deleted),
+            });
+        }
+        let Some(added) = unit
+            .pieces
+            .get_mut(first..)
+            .filter(|added| !added.is_empty())
+        else {
+            return;
+        };
+        let ranges = self.deleted.get(run.deleted.clone()).unwrap_or_default();
+        let met = ranges
+            .iter()
+            .filter(|(min, max)| *max >= from && *min <= to);
+        unit.deleted.extend(met);
+        let deleted = (deleted, unit.deleted.len());
+        added.iter_mut().for_each(|piece| piece.deleted = deleted);
+        if run.is_tangled {
+            // Of blocks that overlap the later one in the file wins.
+            added.sort_by_key(|piece| piece.entry.offset);
+        }
+    }
+
+    fn entries(&self, run: &Run) -> &[Entry] {
+        self.entries.get(run.entries.clone()).unwrap_or_default()
+    }
+
+    /// Where a slice that starts at `from` ends, and what it weighs.
+    fn cut(&self, from: i64, last: i64) -> (i64, usize) {
+        let (mut held, mut heap) = (0, BinaryHeap::new());
+        for (i, run) in self.runs.iter().enumerate() {
+            let entries = self.entries(run);
+            let ahead = entries.partition_point(|entry| entry.min <= from);
+            let begun = entries.get(..ahead).unwrap_or_default().iter();
+            let begun = begun.filter(|entry| entry.max >= from);
+            held += begun.map(|entry| weight(run, entry)).sum::<usize>();
+            heap.extend(
+                entries
+                    .get(ahead)
+                    .map(|entry| Reverse((entry.min, i, ahead))),
+            );
+        }
+        let allowed = LIGHT.max((4 * held).min(HEAVY)).max(2 * held);
+        let (mut sum, mut latest) = (held, from);
+        while let Some(Reverse((min, i, at))) = heap.pop() {
+            let Some(run) = self.runs.get(i) else {
+                break;
+            };
+            let entries = self.entries(run);
+            let more = entries.get(at).map_or(0, |entry| weight(run, entry));
+            if sum + more > allowed && min > latest {
+                return (min - 1, sum);
+            }
+            (sum, latest) = (sum + more, min);
+            let next = entries.get(at + 1);
+            heap.extend(next.map(|entry| Reverse((entry.min, i, at + 1))));
+        }
+        (last, sum)
+    }
+
+    /// Drop what lies before `to` and find where the next slice starts.
+    fn advance(&mut self, to: i64, last: i64) {
+        self.from = None;
+        if to >= last {
+            return;
+        }
+        for run in &mut self.runs {
+            let entries = self.entries.get(run.entries.clone()).unwrap_or_default();
+            let is_ahead = |entry: &Entry| entry.max > to;
+            let done = entries.iter().position(is_ahead).unwrap_or(entries.len());
+            run.entries.start += done;
+            let ahead = entries.iter().skip(done).filter(|entry| is_ahead(entry));
+            let wanted = if run.is_tangled { usize::MAX } else { 1 };
+            let next = ahead.take(wanted).map(|entry| entry.min.max(to + 1)).min();
+            self.from = self.from.into_iter().chain(next).min();
+        }
+    }
+}
+
+/// What it takes to decode a block, by all that the index says.
+fn weight(run: &Run, entry: &Entry) -> usize {
+    let size = entry.size as usize;
+    match run.origin {
+        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => 1 + size / 4096,
+        Origin::File(..) => 1 + size / 16384,
+        Origin::Log(..) => 1,
+    }
+}

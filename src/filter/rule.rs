@@ -1,0 +1,207 @@
+//! How users spell what lp-filter looks for and what it renames.
+
+use bstr::{BString, ByteSlice};
+use regex::bytes::Regex;
+
+use crate::lp::escape::{self, Place};
+use crate::lp::glob::Glob;
+
+/// `key=value`, `key!=value`, `key=~regex` or `key!~regex`.
+#[derive(Clone, Debug)]
+pub struct TagTest {
+    /// The decoded tag key.
+    pub key: BString,
+    /// The test must fail.
+    pub negated: bool,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted {
+    Equal(BString),
+    Match(Regex),
+}
+
+impl TagTest {
+    /// Read a test as it is typed. `\=` and `\!` belong to the key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (key, rest) = cut(text, |rest| {
+            rest.starts_with('=') || rest.starts_with("!=") || rest.starts_with("!~")
+        })
+        .ok_or("is no test of a tag (key=value, key!=value, key=~regex, key!~regex)")?;
+        if key.is_empty() {
+            return Err("names no tag key".into());
+        }
+        let negated = rest.starts_with('!');
+        let rest = rest.trim_start_matches('!');
+        let wanted = match rest.strip_prefix("=~").or_else(|| rest.strip_prefix('~')) {
+            Some(regex) => Wanted::Match(Regex::new(regex).map_err(|err| err.to_string())?),
+            None => Wanted::Equal(rest.get(1..).unwrap_or_default().into()),
+        };
+        Ok(Self {
+            key,
+            negated,
+            wanted,
+        })
+    }
+
+    /// Whether the value of the tag, empty where it is missing, is the wanted one. Does not look at `negated`.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match &self.wanted {
+            Wanted::Equal(wanted) => wanted == value,
+            Wanted::Match(regex) => regex.is_match(value),
+        }
+    }
+}
+
+/// What is to be done to one name below the measurements that match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameRule {
+    /// Which measurements, by decoded name.
+    pub measurement: Glob,
+    /// The decoded tag or field key.
+    pub name: BString,
+    /// What it becomes.
+    pub new: BString,
+}
+
+impl NameRule {
+    /// Read `MEASUREMENT.OLD=NEW`. A backslash takes `.`, `=` and pattern signs for what they are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "is not MEASUREMENT.OLD=NEW (a dot in the measurement is spelled \\.)";
+        let (old, new) = cut(text, |rest| rest.starts_with('=')).ok_or(FORM)?;
+        let old_len = text.len() - new.len();
+        let (measurement, name) =
+            split_measurement(text.get(..old_len).unwrap_or_default()).ok_or(FORM)?;
+        if old.is_empty() || new.len() < 2 {
+            return Err(FORM.into());
+        }
+        Ok(Self {
+            measurement,
+            name,
+            new: new[1..].into(),
+        })
+    }
+
+    /// Read `MEASUREMENT.NAME`; there is nothing it becomes.
+    pub fn parse_name(text: &str) -> Result<Self, String> {
+        let (measurement, name) = split_measurement(text)
+            .ok_or("is not MEASUREMENT.NAME (a dot in the measurement is spelled \\.)")?;
+        Ok(Self {
+            measurement,
+            name,
+            new: BString::default(),
+        })
+    }
+}
+
+/// Read `OLD=NEW`, a renamed measurement.
+pub fn rename(text: &str) -> Result<(BString, BString), String> {
+    let (old, new) = cut(text, |rest| rest.starts_with('=')).ok_or("is not OLD=NEW")?;
+    let new: BString = new.get(1..).unwrap_or_default().into();
+    if old.is_empty() {
+        return Err("names no measurement".into());
+    }
+    spelled(Place::Measurement, &new)?;
+    Ok((old, new))
+}
+
+/// Whether a name that a user gave can be written at all.
+pub fn spelled(place: Place, name: &[u8]) -> Result<(), String> {
+    let mut text = Vec::new();
+    match place {
+        Place::Field => {
+            return escape::field_misfit(name).map_or(Ok(()), |misfit| Err(misfit.to_string()));
+        }
+        Place::Measurement => escape::encode(place, name, &mut text),
+        Place::Tag => {
+            text.extend_from_slice(b"m,");
+            escape::encode(place, name, &mut text);
+            text.extend_from_slice(b"=v");
+        }
+    }
+    match escape::series_misfit(&text) {
+        Some(misfit) => Err(misfit.to_string()),
+        None if name.is_empty() => Err("is empty".into()),
+        None => Ok(()),
+    }
+}
+
+/// The pattern before the first dot and the name behind it.
+fn split_measurement(text: &str) -> Option<(Glob, BString)> {
+    let dot = (0..text.len()).find(|i| text.as_bytes()[*i] == b'.' && !is_escaped(text, *i))?;
+    let (name, rest) = (unescape(&text[dot + 1..]), &text[..dot]);
+    let pattern = rest.replace("\\.", ".").replace("\\=", "=");
+    (!name.is_empty() && !rest.is_empty()).then(|| (Glob::new(pattern.as_bytes()), name))
+}
+
+/// The text before the first place that `at` likes and that is not escaped, unescaped; and what starts there.
+fn cut(text: &str, at: impl Fn(&str) -> bool) -> Option<(BString, &str)> {
+    let place = text
+        .char_indices()
+        .map(|(i, _)| i)
+        .find(|i| at(&text[*i..]) && !is_escaped(text, *i))?;
+    Some((unescape(&text[..place]), &text[place..]))
+}
+
+fn is_escaped(text: &str, at: usize) -> bool {
+    text.as_bytes()[..at].ends_with(b"\\")
+}
+
+fn unescape(text: &str) -> BString {
+    text.as_bytes()
+        .replace("\\=", "=")
+        .replace("\\!", "!")
+        .replace("\\.", ".")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_test_is_an_operator_between_key_and_value() {
+        for (text, value, matches, negated) in [
+            ("dc=eu", "eu", true, false),
+            ("dc=eu", "us", false, false),
+            ("dc!=eu", "eu", true, true),
+            ("dc=~^e", "eu", true, false),
+            ("dc!~^e", "us", false, true),
+            ("dc=", "", true, false),
+            ("dc=~(?i)EU\\d", "eu5", true, false),
+        ] {
+            let test = TagTest::parse(text).unwrap();
+            assert_eq!(
+                ("dc", matches, negated),
+                (
+                    test.key.to_str().unwrap(),
+                    test.matches(value.as_bytes()),
+                    test.negated
+                ),
+                "{text}"
+            );
+        }
+        assert_eq!("a=b", TagTest::parse("a\\=b=c").unwrap().key);
+        for bad in ["dc", "=x", "dc=~(", "!=x"] {
+            assert!(TagTest::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rename_names_measurement_old_and_new() {
+        let rule = NameRule::parse("disk\\.io*.a.b=c=d").unwrap();
+        assert!(rule.measurement.matches(b"disk.io2") && !rule.measurement.matches(b"diskxio"));
+        assert_eq!(
+            ("a.b", "c=d"),
+            (rule.name.to_str().unwrap(), rule.new.to_str().unwrap())
+        );
+        for bad in ["old=new", "m.old", "m.=x", ".old=x", "m.old="] {
+            assert!(NameRule::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(("a b".into(), "c".into()), rename("a b=c").unwrap());
+        for bad in ["x", "=x", "x=", "x=#y", "x=y\\"] {
+            assert!(rename(bad).is_err(), "{bad}");
+        }
+    }
+}

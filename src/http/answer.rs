@@ -1,0 +1,753 @@
+//! What an answer to a write means: one table for all servers, and where an answer names lines.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::http::Answer;
+
+/// What to do after an answer to a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is stored.
+    Stored,
+    /// Everything is taken, with something that somebody should know.
+    StoredWith(String),
+    /// Some of the lines are bad.
+    Refused(Refusal),
+    /// Too much for one request: send it in halves.
+    TooLarge(String),
+    /// Not now: send the same again later.
+    Later(Delay),
+    /// There is no such bucket, database or organisation.
+    NoBucket(String),
+    /// Nothing that is sent to this place in this way will ever be stored.
+    Hopeless(Hopeless),
+}
+
+/// Some lines of a request are bad.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the server said, in one piece.
+    pub message: String,
+    /// The lines it named, counted from 1 in the body sent, each with the reason.
+    pub lines: Vec<(u64, String)>,
+    /// Whether `lines` were read out of text, in which the words of a client may stand too.
+    pub from_text: bool,
+    /// Whether the server said that it stored the lines it does not name.
+    pub others_stored: bool,
+}
+
+/// Why a request has to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delay {
+    /// What the server said.
+    pub reason: String,
+    /// Whether one record may be the cause, so that waiting alone might never help.
+    pub suspicious: bool,
+    /// Whether it is a limit that does not reset by itself.
+    pub stuck: bool,
+}
+
+/// Why there is no hope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hopeless {
+    /// The URL, a parameter or a header is wrong.
+    Setting(String),
+    /// The token is missing, wrong, or may not write there.
+    Permission(String),
+    /// The server refuses for good.
+    Service(String),
+}
+
+/// A server stores at most this many reasons in one answer (InfluxDB 3, distributed).
+const NAMED_AT_MOST: usize = 100;
+
+/// The meaning of `answer` to a request that carried at least one record.
+pub fn judge(answer: &Answer) -> Verdict {
+    let said = Said::read(answer);
+    let text = said.message.as_str();
+    match answer.status {
+        204 => Verdict::Stored,
+        200..=299 => odd_success(answer.status, said),
+        300..=399 => redirect(answer),
+        400 | 422 => refused(said),
+        401 | 403 => Verdict::Hopeless(Hopeless::Permission(with_status(answer.status, text))),
+        404 => Verdict::NoBucket(with_status(404, text)),
+        408 | 425 | 499 => later(answer.status, text, false),
+        413 => Verdict::TooLarge(with_status(413, text)),
+        429 => Verdict::Later(Delay {
+            reason: with_status(429, text),
+            suspicious: false,
+            stuck: answer.retry_after.is_none() && text.contains("cardinality"),
+        }),
+        500 => failed(said),
+        501 | 505 => Verdict::Hopeless(Hopeless::Setting(with_status(answer.status, text))),
+        502..=599 => later(answer.status, text, false),
+        405 | 406 | 411 | 415 => {
+            Verdict::Hopeless(Hopeless::Setting(with_status(answer.status, text)))
+        }
+        _ => Verdict::Hopeless(Hopeless::Service(with_status(answer.status, text))),
+    }
+}
+
+/// Whether a request that is no write may be sent again after an answer with this status.
+pub fn passes(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 499 | 500 | 502..=504 | 506..=599)
+}
+
+/// A status that says success in words that no write endpoint uses.
+fn odd_success(status: u16, said: Said) -> Verdict {
+    if said.structured {
+        return refused(said);
+    }
+    let text = format!(
+        "status {status} where a write is answered with 204: a login page or a wrong URL{}{}",
+        if said.message.is_empty() { "" } else { ": " },
+        said.message
+    );
+    Verdict::Hopeless(Hopeless::Setting(text))
+}
+
+fn redirect(answer: &Answer) -> Verdict {
+    let to = answer.location.as_deref().unwrap_or("nowhere");
+    let text = format!(
+        "status {}: the server sends us to {to}; redirects are not followed, set --host to the right URL",
+        answer.status
+    );
+    Verdict::Hopeless(Hopeless::Setting(text))
+}
+
+fn later(status: u16, text: &str, suspicious: bool) -> Verdict {
+    Verdict::Later(Delay {
+        reason: with_status(status, text),
+        suspicious,
+        stuck: false,
+    })
+}
+
+/// Status 500 of servers that use it for everything.
+fn failed(said: Said) -> Verdict {
+    let text = said.message.as_str();
+    let reason = with_status(500, text);
+    // What follows was read from the sources of the servers; none of it repeats what a client sent.
+    if text.starts_with("max request size") {
+        Verdict::TooLarge(reason)
+    } else if text.starts_with("body content is not valid utf8") {
+        Verdict::Refused(Refusal {
+            message: said.message,
+            ..Refusal::default()
+        })
+    } else if text.starts_with("error decoding gzip stream") {
+        Verdict::Hopeless(Hopeless::Service(reason))
+    } else if text.starts_with("retention policy not found") {
+        Verdict::Hopeless(Hopeless::Setting(reason))
+    } else if text.starts_with("hinted handoff queue not empty") {
+        Verdict::StoredWith(reason)
+    } else {
+        later(500, text, true)
+    }
+}
+
+fn refused(said: Said) -> Verdict {
+    let text = said.message.as_str();
+    if text.starts_with("max request size") {
+        return Verdict::TooLarge(said.message);
+    }
+    if is_about_lines(text) || !said.lines.is_empty() {
+        return Verdict::Refused(said.into_refusal());
+    }
+    if OVERLOADED.iter().any(|words| text.contains(words)) {
+        return later(400, text, false);
+    }
+    if MISBUILT.iter().any(|words| text.starts_with(words)) {
+        return Verdict::Hopeless(Hopeless::Setting(with_status(400, text)));
+    }
+    Verdict::Refused(said.into_refusal())
+}
+
+/// Words of a refusal that goes on to repeat what the client sent, in which any other words may stand.
+fn is_about_lines(text: &str) -> bool {
+    [
+        "unable to parse '",
+        "partial write",
+        "line protocol",
+        "errors encountered on line",
+        "error parsing line",
+        "error writing line",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+}
+
+/// Trouble of the moment that some versions answer with 400.
+const OVERLOADED: [&str; 5] = [
+    "error from wal",
+    "object store",
+    "persister",
+    "system overloaded",
+    "resource has been exhausted",
+];
+
+/// How refusals begin that are about the request and not about its lines.
+const MISBUILT: [&str; 15] = [
+    "missing bucket value",
+    "missing org/bucket value",
+    "failed to deserialize",
+    "namespace name",
+    "invalid precision",
+    "missing query parameter",
+    "serde error",
+    "db name",
+    "database is required",
+    "database name",
+    "cannot write to soft-deleted database",
+    "Authorization header was malformed",
+    "unacceptable content-encoding",
+    "organization",
+    "incoming write was empty",
+];
+
+/// What a body says, whatever form it has.
+#[derive(Default)]
+struct Said {
+    message: String,
+    lines: Vec<(u64, String)>,
+    /// Whether `lines` come from the message.
+    from_text: bool,
+    /// Whether `lines` are certainly all the lines that the server meant.
+    complete: bool,
+    /// Whether it was JSON with a message in it.
+    structured: bool,
+}
+
+impl Said {
+    /// JSON first, whatever `Content-Type` says: some servers set none, proxies set a wrong one.
+    fn read(answer: &Answer) -> Self {
+        match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(value) => Self::from_json(&value),
+            Err(_) => Self {
+                message: first_text(&answer.body),
+                ..Self::default()
+            },
+        }
+    }
+
+    fn from_json(value: &Value) -> Self {
+        let word = |key: &str| value.get(key).and_then(Value::as_str);
+        let Some(message) = word("message").or_else(|| word("error")) else {
+            return Self {
+                message: clip(&value.to_string()),
+                ..Self::default()
+            };
+        };
+        let mut said = Self {
+            message: message.to_owned(),
+            structured: true,
+            ..Self::default()
+        };
+        if let Some(data) = value.get("data") {
+            (said.lines, said.complete) = data_lines(data);
+        }
+        if said.lines.is_empty() {
+            (said.lines, said.complete) = message_lines(message);
+            said.from_text = !said.lines.is_empty();
+        }
+        if said.lines.is_empty()
+            && let Some(line) = value.get("line").and_then(Value::as_u64)
+            && line > 0
+        {
+            said.lines.push((line, message.to_owned()));
+        }
+        said
+    }
+
+    fn into_refusal(self) -> Refusal {
+        let text = self.message.as_str();
+        let named_all = self.complete
+            && (text.starts_with("partial write of line protocol")
+                || text.starts_with("partial write has occurred")
+                    && self.lines.len() < NAMED_AT_MOST);
+        // 1.x: the count leaves out what did not parse, so 0 means that all the rest went in.
+        let old =
+            text.starts_with("partial write: unable to parse '") && text.ends_with(" dropped=0");
+        Refusal {
+            others_stored: named_all || old,
+            message: self.message,
+            lines: self.lines,
+            from_text: self.from_text,
+        }
+    }
+}
+
+/// The lines in `data` as InfluxDB 3 Core writes it, one object or an array of them; and whether every entry names one.
+fn data_lines(data: &Value) -> (Vec<(u64, String)>, bool) {
+    let one = |value: &Value| {
+        let line = value
+            .get("line_number")?
+            .as_u64()
+            .filter(|&line| line > 0)?;
+        let reason = value.get("error_message").and_then(Value::as_str);
+        Some((line, reason.unwrap_or("no reason given").to_owned()))
+    };
+    let entries = match data {
+        Value::Array(values) => values.as_slice(),
+        value => std::slice::from_ref(value),
+    };
+    let lines: Vec<_> = entries.iter().filter_map(one).collect();
+    let complete = lines.len() == entries.len();
+    (lines, complete)
+}
+
+/// The words by which a message names lines; nobody else may use them where names are to be trusted.
+pub const NAMING: [&str; 3] = [
+    "error parsing line ",
+    "error writing line ",
+    "unable to parse '",
+];
+
+/// The lines that a message names as `error parsing line N` or `error writing line N`; and whether it says nothing
+/// else behind its `line(s):`.
+fn message_lines(message: &str) -> (Vec<(u64, String)>, bool) {
+    let mut starts: Vec<usize> = NAMING[..2]
+        .iter()
+        .flat_map(|words| message.match_indices(words).map(|(at, _)| at))
+        .collect();
+    starts.sort_unstable();
+    let ends = starts.iter().skip(1).copied().chain([message.len()]);
+    let clauses = starts.iter().zip(ends);
+    let lines: Vec<_> = clauses
+        .filter_map(|(&start, end)| clause(message.get(start..end)?))
+        .collect();
+    let listed = message.split_once("line(s):").map_or("", |(_, list)| list);
+    let known = |line: &str| NAMING[..2].iter().any(|words| line.starts_with(words));
+    let mut listed = listed
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let complete = lines.len() == starts.len() && listed.all(known);
+    (lines, complete)
+}
+
+/// Line and reason of `error parsing line 2 (1-based): reason`.
+fn clause(text: &str) -> Option<(u64, String)> {
+    let rest = text.get(NAMING[0].len()..)?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let line = rest.get(..digits)?.parse().ok().filter(|&line| line > 0)?;
+    let reason = rest.get(digits..)?;
+    let reason = reason.strip_prefix(" (1-based)").unwrap_or(reason);
+    let reason = reason.strip_prefix(':').unwrap_or(reason);
+    Some((line, reason.trim_matches([' ', ',', ';', '\n']).to_owned()))
+}
+
+/// The first line of text in a body that is not JSON, without tags, at most a few hundred characters.
+fn first_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    if !text.trim_start().starts_with('<') {
+        return text
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .map(clip)
+            .unwrap_or_default();
+    }
+    let mut plain = String::new();
+    let mut rest = text.as_ref();
+    while let Some((before, tag)) = rest.split_once('<') {
+        plain.push_str(before);
+        // A line end between elements, so that a title does not run into what follows it.
+        plain.push('\n');
+        rest = tag.split_once('>').map_or("", |(_, after)| after);
+    }
+    plain.push_str(rest);
+    plain
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(clip)
+        .unwrap_or_default()
+}
+
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(300) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn with_status(status: u16, text: &str) -> String {
+    if text.is_empty() {
+        format!("status {status}")
+    } else {
+        format!("status {status}: {}", clip(text))
+    }
+}
+
+/// Records that a message quotes as `unable to parse '<record>': <reason>`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Quoted {
+    /// Position and reason of each, ascending.
+    pub records: Vec<(usize, String)>,
+    /// Whether the message quotes nothing that is not one of the records.
+    pub complete: bool,
+}
+
+/// Where `message` quotes one of `records`.
+///
+/// The text may itself hold quotes and line feeds, so it is compared with the records and not read.
+/// Servers quote a record without the blanks before it, and each byte that is not UTF-8 as U+FFFD.
+pub fn quoted<'a>(message: &str, records: impl Iterator<Item = &'a [u8]>) -> Quoted {
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut longest = 0;
+    for (i, record) in records.enumerate() {
+        let text = as_quoted(record);
+        longest = longest.max(text.len());
+        places.entry(text).or_default().push(i);
+    }
+    let mut found = Quoted {
+        complete: true,
+        ..Quoted::default()
+    };
+    let mut at = 0;
+    while let Some(start) = message.get(at..).and_then(|rest| rest.find(NAMING[2])) {
+        at += start + NAMING[2].len();
+        let rest = message.get(at..).unwrap_or_default();
+        let ends = rest.match_indices("': ").map(|(end, _)| end);
+        let mut known = ends
+            .take_while(|&end| end <= longest)
+            .filter_map(|end| Some((end, places.get(rest.get(..end)?)?)));
+        let Some((end, lines)) = known.next() else {
+            found.complete = false;
+            continue;
+        };
+        at += end;
+        let reason = reason_of(rest.get(end + "': ".len()..).unwrap_or_default());
+        let named = lines.iter().map(|&line| (line, reason.to_owned()));
+        found.records.extend(named);
+    }
+    found.records.sort();
+    found.records.dedup_by_key(|(line, _)| *line);
+    found
+}
+
+/// The reason at the start of the rest of a message.
+fn reason_of(rest: &str) -> &str {
+    let reason = rest.split("\nunable to parse '").next().unwrap_or_default();
+    reason
+        .strip_suffix(" dropped=0")
+        .unwrap_or(reason)
+        .trim_end()
+}
+
+/// A record as a Go server prints it into JSON.
+fn as_quoted(record: &[u8]) -> String {
+    let blanks = record
+        .iter()
+        .take_while(|byte| b" \t\0".contains(byte))
+        .count();
+    let mut text = String::new();
+    for chunk in record.get(blanks..).unwrap_or_default().utf8_chunks() {
+        text.push_str(chunk.valid());
+        // Go replaces each byte, where Rust would replace a cut character as a whole.
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            body: body.as_bytes().to_vec(),
+            ..Answer::default()
+        }
+    }
+
+    fn judged(status: u16, body: &str) -> Verdict {
+        judge(&answer(status, body))
+    }
+
+    fn refusal(status: u16, body: &str) -> Refusal {
+        match judged(status, body) {
+            Verdict::Refused(refusal) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn delay(status: u16, body: &str) -> Delay {
+        match judged(status, body) {
+            Verdict::Later(delay) => delay,
+            other => panic!("{status} {body}: {other:?}"),
+        }
+    }
+
+    fn is_setting(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Hopeless(Hopeless::Setting(_)))
+    }
+
+    #[test]
+    fn only_204_is_success() {
+        assert_eq!(Verdict::Stored, judged(204, ""));
+        for status in [200, 201, 202, 206] {
+            assert!(is_setting(&judged(status, "<html><title>Log in</title>")));
+            assert!(is_setting(&judged(status, "")));
+            assert!(is_setting(&judged(status, "[1]")));
+        }
+    }
+
+    #[test]
+    fn another_success_with_a_message_is_a_partial_write() {
+        let body = r#"{"code":"invalid","line":3,"message":"something about it"}"#;
+        let expected = vec![(3, "something about it".to_owned())];
+        assert_eq!(expected, refusal(201, body).lines);
+        assert!(!refusal(201, body).others_stored);
+    }
+
+    #[test]
+    fn redirects_are_shown_and_not_followed() {
+        for status in [301, 302, 303, 307, 308] {
+            let mut answer = answer(status, "");
+            answer.location = Some("https://example.com/".to_owned());
+            let Verdict::Hopeless(Hopeless::Setting(text)) = judge(&answer) else {
+                panic!("{status}");
+            };
+            assert!(text.contains("https://example.com/"), "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_of_distributed_version_3_name_lines_in_their_text() {
+        let body = r#"{"code":"invalid","line":2,"message":"partial write has occurred, errors encountered on line(s): error parsing line 2 (1-based): Invalid measurement was provided, error writing line 4: Unable to insert iox::column_type::field::integer type into column temp with type iox::column_type::field::string"}"#;
+        let refusal = refusal(400, body);
+        let lines: Vec<u64> = refusal.lines.iter().map(|(line, _)| *line).collect();
+        assert_eq!(vec![2, 4], lines);
+        assert_eq!("Invalid measurement was provided", refusal.lines[0].1);
+        assert!(refusal.lines[1].1.starts_with("Unable to insert iox"));
+        assert!(refusal.from_text);
+        assert!(refusal.others_stored);
+    }
+
+    #[test]
+    fn a_list_that_may_go_on_or_cannot_be_read_in_full_leaves_the_rest_open() {
+        let list = |n: u64| -> String {
+            let clauses = (1..=n).map(|n| format!("error parsing line {n} (1-based): x\\n"));
+            clauses.collect()
+        };
+        let body = |list: String| {
+            format!(
+                r#"{{"code":"invalid","line":1,"message":"partial write has occurred, errors encountered on line(s):\n{list}"}}"#
+            )
+        };
+        assert!(refusal(400, &body(list(99))).others_stored);
+        assert_eq!(100, refusal(400, &body(list(100))).lines.len());
+        assert!(!refusal(400, &body(list(100))).others_stored);
+        assert!(!refusal(400, &body(list(3) + "line 7: unheard of")).others_stored);
+        let none = body(list(2)).replace("partial write has occurred", "no data written");
+        assert!(!refusal(400, &none).others_stored);
+    }
+
+    #[test]
+    fn a_line_of_its_own_is_used_where_the_message_names_none() {
+        let body = r#"{"code":"invalid","line":7,"message":"failed to parse line protocol: no"}"#;
+        assert_eq!(7, refusal(400, body).lines[0].0);
+        assert!(!refusal(400, body).from_text);
+    }
+
+    #[test]
+    fn core_names_lines_in_an_array_or_in_one_object() {
+        let array = r#"{"error":"partial write of line protocol occurred","data":[{"error_message":"bad","line_number":2,"original_line":"x"},{"error_message":"worse","line_number":4}]}"#;
+        let expected = vec![(2, "bad".to_owned()), (4, "worse".to_owned())];
+        assert_eq!(expected, refusal(400, array).lines);
+        assert!(refusal(400, array).others_stored);
+        assert!(!refusal(400, array).from_text);
+        let object = r#"{"error":"parsing failed for write_lp endpoint","data":{"error_message":"bad","line_number":1}}"#;
+        assert_eq!(vec![(1, "bad".to_owned())], refusal(400, object).lines);
+        assert!(!refusal(400, object).others_stored);
+    }
+
+    #[test]
+    fn refusals_without_names_name_nothing() {
+        for (status, body) in [
+            (
+                400,
+                r#"{"code":"invalid","message":"write buffer error: parsing for line protocol failed"}"#,
+            ),
+            (400, r#"{"code":"invalid"}"#),
+            (400, ""),
+            (
+                422,
+                r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: points beyond retention policy dropped=1"}"#,
+            ),
+            (
+                400,
+                r#"{"error":"partial write: field type conflict: input field \"v\" dropped=1"}"#,
+            ),
+            (
+                400,
+                "dml handler error: service limit reached: couldn't create columns in table m",
+            ),
+            (
+                500,
+                "body content is not valid utf8: invalid utf-8 sequence of 1 bytes from index 7",
+            ),
+        ] {
+            let refusal = refusal(status, body);
+            assert_eq!(0, refusal.lines.len(), "{body}");
+            assert!(!refusal.others_stored, "{body}");
+        }
+    }
+
+    #[test]
+    fn version_1_says_that_it_stored_what_it_could_parse() {
+        let part = r#"{"error":"partial write: unable to parse 'm x 1': bad dropped=0"}"#;
+        assert!(refusal(400, part).others_stored);
+        let whole = r#"{"error":"unable to parse 'm x 1': bad"}"#;
+        assert!(!refusal(400, whole).others_stored);
+    }
+
+    #[test]
+    fn requests_built_wrongly_end_the_run() {
+        for body in [
+            r#"{"code":"invalid","message":"missing bucket value"}"#,
+            r#"{"code":"invalid","message":"failed to deserialize org/bucket/precision in request: unknown variant"}"#,
+            r#"{"code":"invalid","message":"namespace name length must be between 1 and 64 characters"}"#,
+            r#"{"error":"invalid precision \"x\" (use n, u, ms, s, m or h)"}"#,
+            r#"{"error":"database is required"}"#,
+        ] {
+            assert!(is_setting(&judged(400, body)), "{body}");
+        }
+    }
+
+    #[test]
+    fn overload_is_no_refusal_whatever_the_status() {
+        for body in [
+            r#"{"code":"invalid","message":"write buffer error: error from wal: wal buffer full with 0 ops"}"#,
+            "dml handler error: rejected write: system overloaded - reduce write rate (some resource has been exhausted)",
+        ] {
+            assert!(!delay(400, body).suspicious, "{body}");
+        }
+        // The words stand in the data here.
+        let body = r#"{"error":"unable to parse 'm s=\"system overloaded\" x': bad timestamp"}"#;
+        assert_eq!(0, refusal(400, body).lines.len());
+    }
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        for status in [408, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524] {
+            assert_eq!(status == 500, delay(status, "later").suspicious, "{status}");
+        }
+        let text = delay(503, "request throttled, queue full").reason;
+        assert_eq!("status 503: request throttled, queue full", text);
+        assert!(delay(500, r#"{"error":"timeout"}"#).suspicious);
+    }
+
+    #[test]
+    fn other_requests_are_tried_again_after_the_same_statuses() {
+        for status in 100..600 {
+            let write = matches!(judged(status, ""), Verdict::Later(_));
+            assert_eq!(write, passes(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_cardinality_limit_without_a_hint_does_not_reset() {
+        let text = "max cardinality exceeded";
+        assert!(delay(429, text).stuck);
+        let hinted = Answer {
+            retry_after: Some("30".to_owned()),
+            ..answer(429, text)
+        };
+        assert!(matches!(
+            judge(&hinted),
+            Verdict::Later(Delay { stuck: false, .. })
+        ));
+    }
+
+    #[test]
+    fn status_500_of_some_servers_means_something_else() {
+        let large = judged(500, "max request size (10485760 bytes) exceeded");
+        assert!(matches!(large, Verdict::TooLarge(_)));
+        let large = judged(400, "max request size (10485760 bytes) exceeded");
+        assert!(matches!(large, Verdict::TooLarge(_)));
+        let gzip = judged(500, "error decoding gzip stream: x");
+        assert!(matches!(gzip, Verdict::Hopeless(Hopeless::Service(_))));
+        let policy = judged(500, r#"{"error":"retention policy not found: x"}"#);
+        assert!(is_setting(&policy));
+        let handoff = judged(500, r#"{"error":"hinted handoff queue not empty"}"#);
+        assert!(matches!(handoff, Verdict::StoredWith(_)));
+    }
+
+    #[test]
+    fn permission_place_and_size_have_their_own_verdicts() {
+        for status in [401, 403] {
+            let verdict = judged(status, "");
+            assert!(matches!(
+                verdict,
+                Verdict::Hopeless(Hopeless::Permission(_))
+            ));
+        }
+        let text = "status 404: bucket \"x\" not found".to_owned();
+        let body = r#"{"code":"not found","message":"bucket \"x\" not found"}"#;
+        assert_eq!(Verdict::NoBucket(text), judged(404, body));
+        let page = "<html>\n<head><title>413 Request Entity Too Large</title></head>";
+        let text = "status 413: 413 Request Entity Too Large".to_owned();
+        assert_eq!(Verdict::TooLarge(text), judged(413, page));
+        for status in [405, 406, 411, 415, 501] {
+            assert!(is_setting(&judged(status, "")), "{status}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_clipped() {
+        let text = delay(503, &"é".repeat(5000)).reason;
+        assert_eq!("status 503: ".len() + 600 + "…".len(), text.len());
+    }
+
+    fn find(message: &str, records: &[&[u8]]) -> (Vec<(usize, String)>, bool) {
+        let found = quoted(message, records.iter().copied());
+        (found.records, found.complete)
+    }
+
+    #[test]
+    fn quoted_records_are_found_by_their_content() {
+        let records: [&[u8]; 4] = [
+            b"m v=1 1",
+            b" \tm,t=it's s=\"a': b\nunable\" x",
+            b"m v=2 2",
+            b"m v=x 3",
+        ];
+        let message = "partial write: unable to parse 'm,t=it's s=\"a': b\nunable\" x': bad timestamp\nunable to parse 'm v=x 3': invalid boolean dropped=0";
+        let expected = vec![
+            (1, "bad timestamp".to_owned()),
+            (3, "invalid boolean".to_owned()),
+        ];
+        assert_eq!((expected, true), find(message, &records));
+    }
+
+    #[test]
+    fn a_quote_of_something_else_is_noticed() {
+        let message = "unable to parse 'm v=y 3': bad\nunable to parse 'm v=x 3': bad";
+        let expected = vec![(0, "bad".to_owned())];
+        assert_eq!((expected, false), find(message, &[b"m v=x 3"]));
+        assert_eq!((vec![], true), find("nothing of the kind", &[b"m v=x 3"]));
+    }
+
+    #[test]
+    fn equal_records_are_all_meant() {
+        let message = "unable to parse 'm v=x 3': bad";
+        let expected = vec![(0, "bad".to_owned()), (2, "bad".to_owned())];
+        let records: [&[u8]; 3] = [b"m v=x 3", b"m v=1 3", b"m v=x 3"];
+        assert_eq!((expected, true), find(message, &records));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_quoted_one_by_one() {
+        // A cut three-byte character and a lone continuation byte.
+        let message = "unable to parse 'm,t=\u{fffd}\u{fffd}\u{fffd} x': bad";
+        let expected = vec![(0, "bad".to_owned())];
+        assert_eq!((expected, true), find(message, &[b"m,t=\xe2\x82\xff x"]));
+    }
+}

@@ -1,0 +1,75 @@
+//! What does a key of a storage file name? A series and one of its fields.
+//!
+//! ```text
+//! cpu,host=a#!~#usage_user
+//! series key 4  field key
+//! ```
+
+use bstr::ByteSlice;
+
+/// What stands between series key and field key.
+pub const SEPARATOR: &[u8] = b"#!~#";
+
+/// A composite key, cut as the server cuts it: at the first separator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Measurement and tags, escaped as in line protocol.
+    pub series: &'a [u8],
+    /// The field key, not escaped. Empty where the key has no separator, as for the server.
+    pub field: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    /// The two parts of a composite key.
+    pub fn split(key: &'a [u8]) -> Self {
+        match key.split_once_str(SEPARATOR) {
+            Some((series, field)) => Self { series, field },
+            None => Self {
+                series: key,
+                field: &[],
+            },
+        }
+    }
+
+    /// Whether there is a second separator: the first one may not have been meant as one.
+    pub fn is_ambiguous(&self) -> bool {
+        self.field.contains_str(SEPARATOR)
+    }
+}
+
+/// The measurement of a series key, as it is spelled there (`scanMeasurement`, `models/points.go`@1.8).
+pub fn measurement(series: &[u8]) -> &[u8] {
+    let ends =
+        |i: usize| matches!(series.get(i), Some(b',' | b' ')) && series.get(i - 1) != Some(&b'\\');
+    let end = (1..series.len()).find(|&i| ends(i)).unwrap_or(series.len());
+    series.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_cut_at_the_first_separator() {
+        let key = Key::split(b"sep,t=a#!~#b#!~#f");
+        assert_eq!((&b"sep,t=a"[..], &b"b#!~#f"[..]), (key.series, key.field));
+        assert!(key.is_ambiguous());
+        assert!(!Key::split(b"cpu#!~#v").is_ambiguous());
+    }
+
+    #[test]
+    fn a_key_without_separator_has_an_empty_field() {
+        assert_eq!(b"", Key::split(b"cpu,host=a").field);
+        assert_eq!(b"", Key::split(b"cpu#!~#").field);
+    }
+
+    #[test]
+    fn a_measurement_ends_at_a_comma_without_backslash() {
+        assert_eq!(b"cpu", measurement(b"cpu,host=a"));
+        assert_eq!(b"cpu", measurement(b"cpu"));
+        assert_eq!(br"esc\ m\,x", measurement(br"esc\ m\,x,t=a"));
+        assert_eq!(br"m\\,x", measurement(br"m\\,x,t=a"));
+        assert_eq!(b",", measurement(b",,t=a"));
+        assert_eq!(b"", measurement(b""));
+    }
+}

@@ -1,0 +1,514 @@
+//! Write-ahead log: what was written to a shard and is in none of its TSM files yet.
+//!
+//! ```text
+//! segment  entries one behind the other
+//! entry    type u8 | length u32 | that many bytes of snappy
+//! ```
+//!
+//! Nothing protects an entry but what snappy and its own lengths happen to notice.
+
+mod entry;
+mod hash;
+#[cfg(test)]
+mod model;
+mod series;
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Read};
+
+use entry::{Body, Group};
+use hash::Seed;
+pub use series::Column;
+use series::Series;
+
+use super::encoding::snappy;
+use super::stream::Stream;
+use super::{Error, ErrorKind, Note, NoteKind, ReadError};
+
+/// Type and length of an entry.
+const HEADER: usize = 5;
+
+/// What a server would hold in memory after reading the log of a shard.
+///
+/// Feed it the segments from oldest to newest. A deletion removes what was written before it in the log and never
+/// touches TSM files: their own deletions are in their tombstones.
+#[derive(Debug, Default)]
+pub struct Cache {
+    series: HashMap<Box<[u8]>, Series, Seed>,
+    /// The current entry with its header, as it stands in the segment.
+    packed: Vec<u8>,
+    /// The current entry, unpacked.
+    body: Vec<u8>,
+}
+
+/// All values of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Series and field.
+    pub key: Box<[u8]>,
+    /// One column for each type, nearly always a single one. The times of a column ascend, and no time is in two.
+    pub columns: Vec<Column>,
+}
+
+impl Cache {
+    /// Apply the entries of a segment.
+    ///
+    /// `last` says that no later segment holds anything: only there an entry may be cut short, as a crash leaves it.
+    /// After an error the entries before the damage stay applied, none behind it are, and the next segment can follow.
+    pub fn replay(
+        &mut self,
+        segment: impl Read,
+        last: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), ReadError> {
+        let mut segment = Stream::new(segment, 0);
+        while skip_zeros(&mut segment, notes)? {
+            let at = segment.at();
+            let missing = self.load(&mut segment)?;
+            if missing == 0 {
+                self.apply().map_err(|kind| Error::new(at, kind))?;
+                continue;
+            }
+            self.torn(missing, last)
+                .map_err(|kind| Error::new(at, kind))?;
+            let bytes = segment.at() - at;
+            notes.push(Note::new(at, NoteKind::TornEntry { bytes }));
+        }
+        Ok(())
+    }
+
+    /// Load the next entry; how many bytes of it are missing.
+    fn load(&mut self, segment: &mut Stream<impl Read>) -> Result<usize, ReadError> {
+        let at = segment.at();
+        self.packed.clear();
+        let mut header = segment.take(HEADER as u64);
+        header.read_to_end(&mut self.packed)?;
+        let code = self.code();
+        if !entry::is_type(code) {
+            return Err(Error::new(at, ErrorKind::EntryType(code)).into());
+        }
+        let Some(length) = self.length() else {
+            return Ok(HEADER - self.packed.len());
+        };
+        // Memory grows with what is read, not with what is announced.
+        let mut payload = segment.take(length as u64);
+        let n = payload.read_to_end(&mut self.packed)?;
+        Ok(length - n)
+    }
+
+    /// Unpack the loaded entry and, if all of it is readable, do what it says.
+    fn apply(&mut self) -> Result<(), ErrorKind> {
+        let payload = self.packed.get(HEADER..).unwrap_or_default();
+        snappy::unpack(payload, &mut self.body)?;
+        let code = self.code();
+        let series = &mut self.series;
+        match entry::parse(code, &self.body)? {
+            Body::Write(groups) => groups.for_each(|group| write(series, &group)),
+            Body::Delete(keys) => {
+                for key in keys.split(|byte| *byte == b'\n') {
+                    series.remove(key);
+                }
+            }
+            Body::DeleteRange(min, max, keys) => {
+                for key in keys {
+                    if let Some(series) = series.get_mut(key) {
+                        series.delete(min, max);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a cut entry is what a crash leaves, rather than a whole one whose length is damaged.
+    fn torn(&self, missing: usize, last: bool) -> Result<(), ErrorKind> {
+        if !last {
+            return Err(ErrorKind::Truncated { missing });
+        }
+        match (self.length(), self.packed.get(HEADER..)) {
+            (Some(length), Some(payload)) => snappy::plausible(length, payload),
+            _ => Ok(()),
+        }
+    }
+
+    /// The type of the loaded entry.
+    fn code(&self) -> u8 {
+        self.packed.first().copied().unwrap_or_default()
+    }
+
+    /// The length that the loaded entry announces, if its header is whole.
+    fn length(&self) -> Option<usize> {
+        let (_, length) = self.packed.first_chunk::<HEADER>()?.split_first()?;
+        let length = length.first_chunk().copied().map(u32::from_be_bytes)?;
+        usize::try_from(length).ok()
+    }
+
+    /// All keys in ascending order, those without values left out.
+    pub fn finish(self) -> Vec<Entry> {
+        let mut all: Vec<_> = self.series.into_iter().collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let settled = all.into_iter().map(|(key, series)| Entry {
+            key,
+            columns: series.settle(),
+        });
+        settled.filter(|entry| !entry.columns.is_empty()).collect()
+    }
+}
+
+fn write(series: &mut HashMap<Box<[u8]>, Series, Seed>, group: &Group<'_>) {
+    if group.points.is_empty() {
+        return;
+    }
+    // Nearly always the key is known: no copy of it is made to find out.
+    if let Some(series) = series.get_mut(group.key) {
+        return series.append(group);
+    }
+    let series = series.entry(group.key.into());
+    series.or_default().append(group);
+}
+
+/// Whether an entry follows, behind zeros if there are any.
+///
+/// After a crash the server cuts the torn entry off, but goes on writing where it ended: the gap reads as zeros.
+fn skip_zeros(segment: &mut Stream<impl Read>, notes: &mut Vec<Note>) -> io::Result<bool> {
+    let at = segment.at();
+    while let Some(0) = segment.peek()? {
+        let bytes = segment.fill_buf()?;
+        let n = bytes.iter().take_while(|byte| **byte == 0).count();
+        segment.consume(n);
+    }
+    let more = segment.peek()?.is_some();
+    match (segment.at() - at, more) {
+        (0, _) => {}
+        (bytes, true) => notes.push(Note::new(at, NoteKind::ZeroGap { bytes })),
+        (bytes, false) => notes.push(Note::new(at, NoteKind::ZeroTail { bytes })),
+    }
+    Ok(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model::{entry, group, integers};
+    use super::*;
+    use crate::rows::{Strings, Values};
+    use crate::tsm::encoding::testing::{T, hex};
+
+    /// Seven entries, which start at 0, 54, 88, 117, 153, 189 and 226.
+    const SEGMENT: &str = concat!(
+        "0100000031367802000f6370752c686f73743d6123217e236e0000000216345785d8a0006400090100090d10",
+        "2065000000000000000a010000001d1b680400067323217e23760000000116345785d8a00000000000026869",
+        "010000001816540300066223217e23760000000116345785d8a0000001010000001f1d700100066623217e23",
+        "760000000116345785d8a000003ff8000000000000010000001f1d700500067523217e237600000001163457",
+        "85d8a0000000000000000000050300000020231c16345785d8a000651108480000000f6370752c686f73743d",
+        "6123217e236e020000000f0d306623217e23760a6223217e2376"
+    );
+
+    const GAP: &str = concat!(
+        "010000001f1d700200066123217e23760000000116345785d8a000000000000000000001",
+        "0000000000000000",
+        "010000001f1d700200066223217e23760000000116345785d8a000000000000000000002"
+    );
+
+    fn replayed(segments: &[&[u8]]) -> (Vec<Entry>, Vec<Note>) {
+        let (mut cache, mut notes) = (Cache::default(), Vec::new());
+        for (i, segment) in segments.iter().enumerate() {
+            let last = i + 1 == segments.len();
+            cache.replay(*segment, last, &mut notes).unwrap();
+        }
+        (cache.finish(), notes)
+    }
+
+    /// What is there in spite of the damage, and the damage.
+    fn damaged(segment: &[u8], last: bool) -> (Vec<Entry>, Error) {
+        let mut cache = Cache::default();
+        match cache.replay(segment, last, &mut Vec::new()) {
+            Err(ReadError::Damage(e)) => (cache.finish(), e),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn one(key: &str, time: i64, value: Values) -> Entry {
+        let (key, columns) = (key.as_bytes().into(), vec![(vec![time], value)]);
+        Entry { key, columns }
+    }
+
+    fn string(value: &str) -> Values {
+        let mut strings = Strings::default();
+        strings.push(value.as_bytes());
+        Values::String(strings)
+    }
+
+    #[test]
+    fn a_segment_of_a_server_is_replayed() {
+        let expected = vec![
+            one("cpu,host=a#!~#n", T + 100, Values::Integer(vec![9])),
+            one("s#!~#v", T, string("hi")),
+            one("u#!~#v", T, Values::Unsigned(vec![5])),
+        ];
+        assert_eq!((expected, vec![]), replayed(&[&hex(SEGMENT)]));
+    }
+
+    #[test]
+    fn values_of_every_type_are_read_before_they_are_deleted() {
+        let (entries, _) = replayed(&[&hex(SEGMENT)[..189]]);
+        assert_eq!(5, entries.len());
+        assert_eq!(one("b#!~#v", T, Values::Boolean(vec![true])), entries[0]);
+        assert_eq!(one("f#!~#v", T, Values::Float(vec![1.5])), entries[2]);
+        let n = &entries[1].columns[0];
+        assert_eq!(&(vec![T + 100, T + 101], Values::Integer(vec![9, 10])), n);
+    }
+
+    #[test]
+    fn the_last_segment_may_be_cut_anywhere_and_no_other() {
+        let segment = hex(SEGMENT);
+        let starts = [0, 54, 88, 117, 153, 189, 226, 246];
+        for n in 0..=segment.len() {
+            let start = *starts.iter().rfind(|start| **start <= n).unwrap();
+            let whole = replayed(&[&segment[..start]]);
+            assert_eq!(
+                (0, n == start),
+                (whole.1.len(), whole == replayed(&[&segment[..n]]))
+            );
+            if n == start {
+                continue;
+            }
+            let (entries, notes) = replayed(&[&segment[..n]]);
+            let bytes = (n - start) as u64;
+            let note = Note::new(start as u64, NoteKind::TornEntry { bytes });
+            assert_eq!((whole.0.clone(), vec![note]), (entries, notes));
+            let (entries, error) = damaged(&segment[..n], false);
+            assert_eq!((whole.0, start as u64), (entries, error.at));
+            assert!(matches!(error.kind, ErrorKind::Truncated { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn entries_behind_a_gap_of_zeros_are_read() {
+        let expected = vec![
+            one("a#!~#v", T, Values::Integer(vec![1])),
+            one("b#!~#v", T, Values::Integer(vec![2])),
+        ];
+        let gap = Note::new(36, NoteKind::ZeroGap { bytes: 8 });
+        assert_eq!((expected, vec![gap]), replayed(&[&hex(GAP)]));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_noted_in_any_segment() {
+        let segment = hex(GAP);
+        for zeros in [1, 4096, 100_000] {
+            let mut tail = segment[..36].to_vec();
+            tail.resize(36 + zeros, 0);
+            let (entries, notes) = replayed(&[&tail, &segment[44..]]);
+            let bytes = zeros as u64;
+            assert_eq!(vec![Note::new(36, NoteKind::ZeroTail { bytes })], notes);
+            assert_eq!(2, entries.len());
+        }
+    }
+
+    #[test]
+    fn an_empty_segment_holds_nothing() {
+        assert_eq!((vec![], vec![]), replayed(&[b"", b""]));
+    }
+
+    #[test]
+    fn an_unknown_type_is_an_error_even_at_the_end() {
+        let mut segment = hex(SEGMENT);
+        for code in 4..=255 {
+            segment[54] = code;
+            for n in [55, 56, 246] {
+                let (entries, error) = damaged(&segment[..n], true);
+                assert_eq!(Error::new(54, ErrorKind::EntryType(code)), error);
+                assert_eq!(1, entries.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_length_is_not_taken_for_a_torn_entry() {
+        let segment = hex(SEGMENT);
+        for length in [10_000, 1 << 24, u32::MAX] {
+            let mut segment = segment.clone();
+            segment[55..59].copy_from_slice(&u32::to_be_bytes(length));
+            let error = damaged(&segment, true).1;
+            let kind = ErrorKind::SnappyLength {
+                packed: length as usize,
+                claimed: 27,
+            };
+            assert_eq!(Error::new(54, kind), error);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_damaged_inside_is_not_applied_in_part() {
+        let good = integers(b"a#!~#v", &[(1, 1)]);
+        let bad = [good.as_slice(), &[9, 0, 0]].concat();
+        let segment = [entry(1, &good), entry(1, &bad)].concat();
+        let (entries, error) = damaged(&segment, true);
+        assert_eq!(vec![one("a#!~#v", 1, Values::Integer(vec![1]))], entries);
+        let at = entry(1, &good).len() as u64;
+        assert_eq!(Error::new(at, ErrorKind::ValueType(9)), error);
+    }
+
+    #[test]
+    fn every_truncation_inside_an_entry_is_an_error() {
+        let mut write = integers(b"a#!~#v", &[(1, 1), (2, 2)]);
+        let first = write.len();
+        write.extend(group(4, b"b#!~#v", &[(1, b"\0\0\0\x02hi".to_vec())]));
+        let second = write.len();
+        write.extend(group(3, b"c#!~#v", &[(1, vec![1]), (2, vec![0])]));
+        for n in (1..write.len()).filter(|n| ![first, second].contains(n)) {
+            damaged(&entry(1, &write[..n]), true);
+        }
+        let mut delete = [0; 16].to_vec();
+        delete.extend(b"\0\0\0\x01a");
+        for n in (0..delete.len()).filter(|n| *n != 16) {
+            damaged(&entry(3, &delete[..n]), true);
+        }
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_is_refused_before_there_is_memory_for_it() {
+        for (code, size) in [(1, 16), (2, 16), (3, 9), (4, 12), (5, 16)] {
+            for count in [3, 1 << 28, u32::MAX] {
+                let mut body = group(code, b"k#!~#v", &[]);
+                let n = body.len();
+                body[n - 4..].copy_from_slice(&u32::to_be_bytes(count));
+                body.resize(n + 3 * size - 1, 0);
+                let left = 3 * size - 1;
+                let kind = damaged(&entry(1, &body), true).1.kind;
+                assert_eq!(ErrorKind::ValueCount { count, left }, kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_type_that_changes_leaves_one_value_per_time() {
+        let key = b"k#!~#v";
+        let float = |t, v: f64| (t, v.to_bits().to_be_bytes().to_vec());
+        let segment = [
+            entry(1, &group(1, key, &[float(3, 0.5), float(1, 1.5)])),
+            entry(1, &integers(key, &[(3, 30), (2, 20), (4, 40)])),
+            entry(1, &group(1, key, &[float(2, 2.5), float(5, 5.5)])),
+        ];
+        let columns = vec![
+            (vec![1, 2, 5], Values::Float(vec![1.5, 2.5, 5.5])),
+            (vec![3, 4], Values::Integer(vec![30, 40])),
+        ];
+        let key = key.as_slice().into();
+        assert_eq!(
+            vec![Entry { key, columns }],
+            replayed(&[&segment.concat()]).0
+        );
+    }
+
+    #[test]
+    fn a_truth_value_is_true_for_one_only() {
+        let points: Vec<_> = (0..4).map(|v| (i64::from(v), vec![v])).collect();
+        let segment = entry(1, &group(3, b"k#!~#v", &points));
+        let values = Values::Boolean(vec![false, true, false, false]);
+        assert_eq!(values, replayed(&[&segment]).0[0].columns[0].1);
+    }
+
+    #[test]
+    fn a_failing_disk_is_not_taken_for_a_torn_entry() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+        let segment = hex(SEGMENT);
+        for n in 0..=segment.len() {
+            let done = Cache::default().replay(segment[..n].chain(Broken), true, &mut vec![]);
+            assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
+        }
+    }
+
+    fn fixture(path: &str) -> Vec<u8> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+        std::fs::read(format!("{root}{path}")).unwrap()
+    }
+
+    fn torn(shard: u32) -> Vec<u8> {
+        fixture(&format!("influxdb-1.6/wal/torn/autogen/{shard}/_00001.wal"))
+    }
+
+    #[test]
+    fn what_a_crash_tears_is_noted() {
+        for shard in [92, 93] {
+            let segment = torn(shard);
+            let (entries, notes) = replayed(&[&segment]);
+            assert!(!entries.is_empty());
+            let [
+                Note {
+                    at,
+                    kind: NoteKind::TornEntry { bytes },
+                },
+            ] = notes[..]
+            else {
+                panic!("{notes:?}");
+            };
+            assert_eq!(segment.len() as u64, at + bytes);
+        }
+        let notes = replayed(&[&torn(94)]).1;
+        let [
+            Note {
+                kind: NoteKind::ZeroTail { bytes: 4096 },
+                ..
+            },
+        ] = notes[..]
+        else {
+            panic!("{notes:?}");
+        };
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_an_error_that_says_where_and_what() {
+        let (entries, error) = damaged(&torn(95), true);
+        assert!(!entries.is_empty());
+        assert!(matches!(error.kind, ErrorKind::EntryType(_)), "{error}");
+        let (entries, error) = damaged(&torn(96), true);
+        assert!(!entries.is_empty());
+        assert!(
+            matches!(
+                error.kind,
+                ErrorKind::Snappy(_) | ErrorKind::SnappyLength { .. }
+            ),
+            "{error}"
+        );
+    }
+
+    fn count(entries: &[Entry]) -> usize {
+        let columns = entries.iter().flat_map(|entry| &entry.columns);
+        columns.map(|(times, _)| times.len()).sum()
+    }
+
+    #[test]
+    fn shards_that_are_only_in_the_log_have_as_many_values_as_the_server_counts() {
+        let shard = |n| fixture(&format!("influxdb-1.6/wal/walonly/autogen/{n}/_00001.wal"));
+        let found: usize = (89..=91).map(|n| count(&replayed(&[&shard(n)]).0)).sum();
+        assert_eq!(1017, found);
+        let noted: usize = (92..=94).map(|n| count(&replayed(&[&torn(n)]).0)).sum();
+        let damaged: usize = (95..=96).map(|n| count(&damaged(&torn(n), true).0)).sum();
+        assert_eq!(168, noted + damaged);
+    }
+
+    #[test]
+    fn segments_of_a_server_are_read_to_their_end() {
+        for path in [
+            "influxdb-1.6/wal/deletes/autogen/3/_00001.wal",
+            "influxdb-1.6/wal/overlap/autogen/2/_00001.wal",
+            "influxdb-1.6/wal/walonly/autogen/89/_00001.wal",
+            "influxdb-1.6/wal/walonly/autogen/90/_00001.wal",
+            "influxdb-1.6/wal/walonly/autogen/91/_00001.wal",
+            "influxdb-1.6/wal/_internal/monitor/1/_00002.wal",
+            "influxdb-1.6/wal/churn/autogen/4/_00001.wal",
+            "influxdb-1.6/wal/deletes-rewritten/autogen/5/_00002.wal",
+            "influxdb-1.6-uint64/wal/unsigned/autogen/1/_00003.wal",
+        ] {
+            let segment = fixture(path);
+            let notes = replayed(&[&segment]).1;
+            assert_eq!((false, 0), (segment.is_empty(), notes.len()), "{path}");
+        }
+    }
+}

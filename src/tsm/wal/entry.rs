@@ -1,0 +1,141 @@
+//! What an entry of the log holds once it is unpacked.
+//!
+//! ```text
+//! 01  write         { type u8, key length u16, key, count u32, count x { time i64, value } }
+//! 02  delete        keys joined by line feeds
+//! 03  delete range  first time i64, last time i64, { key length u32, key }
+//! value             float, integer, unsigned 8 bytes; boolean 1 byte; string length u32, bytes
+//! ```
+
+use crate::rows::Kind;
+use crate::tsm::{Bytes, Error, ErrorKind};
+
+/// An entry, all of it known to be readable.
+pub enum Body<'a> {
+    /// Values of some keys.
+    Write(Groups<'a>),
+    /// Keys to delete for all time.
+    Delete(&'a [u8]),
+    /// The first and the last time to delete, and of which keys.
+    DeleteRange(i64, i64, Keys<'a>),
+}
+
+/// The entry of type `code`. Offsets within unpacked data mean nothing in the file: the caller knows where it stands.
+pub fn parse(code: u8, body: &[u8]) -> Result<Body<'_>, ErrorKind> {
+    let whole = match code {
+        1 => write(Bytes::new(body, 0)),
+        2 => Ok(Body::Delete(body)),
+        3 => delete_range(Bytes::new(body, 0)),
+        code => return Err(ErrorKind::EntryType(code)),
+    };
+    whole.map_err(|e| e.kind)
+}
+
+/// Whether `code` is the type of an entry.
+pub fn is_type(code: u8) -> bool {
+    (1..=3).contains(&code)
+}
+
+fn write(body: Bytes<'_>) -> Result<Body<'_>, Error> {
+    let mut rest = body;
+    while !rest.is_empty() {
+        group(&mut rest)?;
+    }
+    Ok(Body::Write(Groups(body)))
+}
+
+fn delete_range(mut body: Bytes<'_>) -> Result<Body<'_>, Error> {
+    let (min, max) = (body.i64()?, body.i64()?);
+    let mut rest = body;
+    while !rest.is_empty() {
+        key(&mut rest)?;
+    }
+    Ok(Body::DeleteRange(min, max, Keys(body)))
+}
+
+/// Goes through the groups of a write, which have been checked.
+pub struct Groups<'a>(Bytes<'a>);
+
+impl<'a> Iterator for Groups<'a> {
+    type Item = Group<'a>;
+
+    fn next(&mut self) -> Option<Group<'a>> {
+        group(&mut self.0).ok()
+    }
+}
+
+/// Goes through the keys of a deletion, which have been checked.
+pub struct Keys<'a>(Bytes<'a>);
+
+impl<'a> Iterator for Keys<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        key(&mut self.0).ok()
+    }
+}
+
+fn key<'a>(rest: &mut Bytes<'a>) -> Result<&'a [u8], Error> {
+    let n = rest.u32()?;
+    rest.take(n as usize)
+}
+
+/// The values of one key in one write, in the order they came.
+pub struct Group<'a> {
+    /// Series and field.
+    pub key: &'a [u8],
+    /// The type of the values.
+    pub kind: Kind,
+    /// Times and values, packed.
+    pub points: &'a [u8],
+}
+
+fn group<'a>(rest: &mut Bytes<'a>) -> Result<Group<'a>, Error> {
+    let code = rest.u8()?;
+    let kind = kind(code).ok_or_else(|| rest.error(ErrorKind::ValueType(code)))?;
+    let n = rest.u16()?;
+    let key = rest.take(usize::from(n))?;
+    let count = rest.u32()?;
+    let size = match kind {
+        Kind::Boolean => 9,
+        // A string has a length of its own, which comes first.
+        Kind::String => 12,
+        _ => 16,
+    };
+    let left = rest.rest().len();
+    if u64::from(count) * size > left as u64 {
+        return Err(rest.error(ErrorKind::ValueCount { count, left }));
+    }
+    let points = match kind {
+        Kind::String => strings(count, rest)?,
+        _ => rest.take(count as usize * size as usize)?,
+    };
+    Ok(Group { key, kind, points })
+}
+
+/// The numbers are not those of blocks.
+fn kind(code: u8) -> Option<Kind> {
+    Some(match code {
+        1 => Kind::Float,
+        2 => Kind::Integer,
+        3 => Kind::Boolean,
+        4 => Kind::String,
+        5 => Kind::Unsigned,
+        _ => return None,
+    })
+}
+
+fn strings<'a>(count: u32, rest: &mut Bytes<'a>) -> Result<&'a [u8], Error> {
+    let mut walk = *rest;
+    for _ in 0..count {
+        string(&mut walk)?;
+    }
+    rest.take(rest.rest().len() - walk.rest().len())
+}
+
+/// The next time and string.
+pub fn string<'a>(points: &mut Bytes<'a>) -> Result<(i64, &'a [u8]), Error> {
+    let time = points.i64()?;
+    let n = points.u32()?;
+    Ok((time, points.take(n as usize)?))
+}
