@@ -348,7 +348,7 @@ fn bare(c: u8, name: &[u8]) -> Option<usize> {
 pub(crate) fn is_whole(record: &[u8]) -> bool {
     let mut framer = Framer::default();
     match framer.end(record) {
-        Some(len) => len == record.len(),
+        Some(end) => end.len == record.len(),
         None => !record.ends_with(b"\n") && !framer.is_unfinished(),
     }
 }

@@ -63,6 +63,7 @@ fn reading(line: &ParsedLine<'_>) -> Reading {
 
 /// The record as the stream's rules read it; it has passed the validator.
 pub(crate) fn ours(record: &[u8]) -> Reading {
+    same_parts(record);
     let text = record::body(record);
     let name = |place, range: std::ops::Range<usize>| {
         let mut out = Vec::new();
@@ -92,6 +93,35 @@ pub(crate) fn ours(record: &[u8]) -> Reading {
         fields,
         time,
     }
+}
+
+/// The lazy view of a record, which trusts it, finds the same parts.
+fn same_parts(record: &[u8]) {
+    let (text, lazy) = (record::body(record), record::parts(record));
+    let mut lexer = Lexer::new(text, Spelling::Go);
+    assert_eq!(
+        record::measurement(lazy.series),
+        &text[lexer.measurement().unwrap()]
+    );
+    for pair in record::tags(lazy.series) {
+        let (key, value) = lexer.tag().unwrap().unwrap();
+        assert_eq!(Ok((&text[key], &text[value])), pair);
+    }
+    assert!(lexer.tag().unwrap().is_none());
+    lexer.gap();
+    let mut fields = record::fields(lazy.fields);
+    loop {
+        let (field, last) = lexer.field().unwrap();
+        assert_eq!(
+            Some(Ok((&text[field.key], &text[field.value]))),
+            fields.next()
+        );
+        if last {
+            break;
+        }
+    }
+    assert_eq!(None, fields.next());
+    assert_eq!(lazy.time, lexer.time().unwrap().map(|time| &text[time]));
 }
 
 fn value(text: &[u8], kind: Kind) -> Value {

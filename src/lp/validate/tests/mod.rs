@@ -12,9 +12,10 @@ mod table;
 /// The entries of a body as the servers cut them; what is left at the end is one too.
 fn entries(body: &[u8]) -> Vec<&[u8]> {
     let (mut rest, mut all) = (body, Vec::new());
-    while let Some(len) = Framer::default().end(rest) {
-        all.push(&rest[..len]);
-        rest = &rest[len..];
+    while let Some(end) = Framer::default().end(rest) {
+        let (entry, behind) = rest.split_at(end.len);
+        all.push(entry);
+        rest = behind;
     }
     if !rest.is_empty() {
         all.push(rest);
