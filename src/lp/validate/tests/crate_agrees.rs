@@ -63,7 +63,6 @@ fn reading(line: &ParsedLine<'_>) -> Reading {
 
 /// The record as the stream's rules read it; it has passed the validator.
 pub(crate) fn ours(record: &[u8]) -> Reading {
-    same_parts(record);
     let text = record::body(record);
     let name = |place, range: std::ops::Range<usize>| {
         let mut out = Vec::new();
@@ -86,6 +85,9 @@ pub(crate) fn ours(record: &[u8]) -> Reading {
         }
     }
     let time = lexer.time().unwrap();
+    if lexer.odd_blank.is_none() {
+        same_parts(record);
+    }
     let time = time.map(|time| std::str::from_utf8(&text[time]).unwrap().parse().unwrap());
     Reading {
         measurement,
@@ -95,7 +97,7 @@ pub(crate) fn ours(record: &[u8]) -> Reading {
     }
 }
 
-/// The lazy view of a record, which trusts it, finds the same parts.
+/// The lazy view of a record, which trusts it and knows no tab before a time, finds the same parts.
 fn same_parts(record: &[u8]) {
     let (text, lazy) = (record::body(record), record::parts(record));
     let mut lexer = Lexer::new(text, Spelling::Go);
