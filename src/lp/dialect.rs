@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | measurement `x=y` | `x=y` or `x\=y` | `x=y` |
 //! | field key `a"b` | `a"b` or `a\"b` | `a"b` |
-//! | tag `a\\b` | `a\\b` | `a\\\\b` |
+//! | tag `a\\b` | `a\\b` | `a\\\b` |
 //! | tag `a\,b` | `a\\,b` | `a\\\,b` |
 //! | field key `a\,b` | none | `a\\\,b` |
 //! | tab, without a backslash before it | as it is | none |
@@ -364,4 +364,193 @@ fn value(text: &[u8], kind: Kind, out: &mut Vec<u8>) {
         out.push(b'0');
     }
     out.extend_from_slice(fraction);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lp::escape;
+    use proptest::prelude::*;
+
+    /// A record in its other spelling, or what is wrong; unchanged ones come back as they are.
+    fn respelled(
+        run: fn(&[u8], &mut Vec<u8>) -> Result<Respelled, Fault>,
+        record: &[u8],
+    ) -> Result<Vec<u8>, (Rule, usize)> {
+        let mut out = b"before".to_vec();
+        match run(record, &mut out) {
+            Ok(Respelled::Written) => Ok(out.split_off(6)),
+            unchanged => {
+                assert_eq!(b"before".to_vec(), out);
+                unchanged
+                    .map(|_| record.to_vec())
+                    .map_err(|fault| (fault.rule, fault.at))
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_spelled_for_their_reader_and_back() {
+        for (go, v3) in [
+            (&br"m,t=a\b f=1 1"[..], &br"m,t=a\b f=1 1"[..]),
+            (br"m,t=a\\b f=1 1", br"m,t=a\\\b f=1 1"),
+            (br"m,t=a\\\\b f=1 1", br"m,t=a\\\\\\\b f=1 1"),
+            (br"m,t=a\\,b f=1 1", br"m,t=a\\\,b f=1 1"),
+            (br"m,t=a\\=b f=1 1", br"m,t=a\\\=b f=1 1"),
+            (br"m,a\\ b=c f=1 1", br"m,a\\\ b=c f=1 1"),
+            (br"my\\,t=a f=1 1", br"my\\\,t=a f=1 1"),
+            (br"my\\=m f=1 1", br"my\\=m f=1 1"),
+            (br#"my\\"m f=1 1"#, br#"my\\"m f=1 1"#),
+            (br#"m a\\"b=1 1"#, br#"m a\\"b=1 1"#),
+            (br"m a\\b=1 1", br"m a\\\b=1 1"),
+            (br"m a\\\=b=1 1", br"m a\\\\\=b=1 1"),
+            (br#"m,t=a\"b f=1 1"#, br#"m,t=a\"b f=1 1"#),
+            (br"m,t=a\ b\,c\=d f=1 1", br"m,t=a\ b\,c\=d f=1 1"),
+            (b"m,t=a\\\nb f=1 1", b"m,t=a\\\nb f=1 1"),
+            (b"m,t=a\\\tb f=1 1\n", b"m,t=a\\\tb f=1 1\n"),
+            (br#"m f="a\\b\"c\nd" 1"#, br#"m f="a\\b\"c\nd" 1"#),
+            (br"\#m f=1 1", br"\#m f=1 1"),
+        ] {
+            let shown = bstr::BStr::new(go);
+            assert_eq!(Ok(v3.to_vec()), respelled(to_v3, go), "{shown}");
+            assert_eq!(Ok(go.to_vec()), respelled(from_v3, v3), "{shown}");
+        }
+    }
+
+    #[test]
+    fn escapes_that_only_go_takes_away_are_taken_away() {
+        for (go, v3) in [
+            (&br"my\=m f=1 1"[..], &br"my=m f=1 1"[..]),
+            (br#"my\"m f=1 1"#, br#"my"m f=1 1"#),
+            (br#"m a\"b=1 1"#, br#"m a"b=1 1"#),
+        ] {
+            assert_eq!(Ok(v3.to_vec()), respelled(to_v3, go));
+            assert_eq!(Ok(v3.to_vec()), respelled(from_v3, v3));
+        }
+        assert_eq!(
+            Ok(br#"my\\=m a\\"b=1 1"#.to_vec()),
+            respelled(from_v3, br#"my\=m a\"b=1 1"#)
+        );
+        assert_eq!(
+            Ok(br"m,t=\=a\=b f=1 1".to_vec()),
+            respelled(from_v3, br"m,t==a=b f=1 1")
+        );
+    }
+
+    #[test]
+    fn floats_and_blanks_get_the_form_that_v3_reads() {
+        for (go, v3) in [
+            (&b"m f=1. 1\n"[..], &b"m f=1.0 1\n"[..]),
+            (
+                b"m f=.5,g=-.5,h=1.e5,i=-1. 1",
+                b"m f=0.5,g=-0.5,h=1.0e5,i=-1.0 1",
+            ),
+            (b"m f=1 ", b"m f=1"),
+            (b"m f=1 \t\0\n", b"m f=1\n"),
+            (b"\0 \tm \tf=1  \t1  \n", b"m f=1 1\n"),
+            (b"m f=1 1  \n", b"m f=1 1  \n"),
+            (b"m f=\"1. \t\" 1", b"m f=\"1. \t\" 1"),
+            (b"m,v=1. f=1 1", b"m,v=1. f=1 1"),
+        ] {
+            assert_eq!(Ok(v3.to_vec()), respelled(to_v3, go));
+        }
+    }
+
+    #[test]
+    fn plain_records_are_not_copied() {
+        for record in [
+            "cpu,host=a.b usage=1.5,idle=97i 1577836800000000000\n",
+            "m f=\"a b\",g=t",
+            "m,stadt=Köln f=-1.5e-07 -1",
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(Ok(Respelled::Unchanged), to_v3(record.as_bytes(), &mut out));
+            assert_eq!(
+                Ok(Respelled::Unchanged),
+                from_v3(record.as_bytes(), &mut out)
+            );
+            assert!(is_canonical(record::body(record.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn what_v3_cannot_read_has_its_reason_and_place() {
+        for (rule, at, record) in [
+            (Rule::W07, 5, &b"m,t=a\tb f=1 1"[..]),
+            (Rule::W07, 8, br"m,t=a\ b	 f=1 1"),
+            (Rule::W07, 1, b"m\0 f=1 1"),
+            (Rule::W06, 5, b"m,t=a\xff f=1 1"),
+            (Rule::W06, 5, b"m f=\"\xff\" 1"),
+            (Rule::E04, 9, br"m,t=C:\,u=b f=1 1"),
+            (Rule::E08, 13, br#"m,t=\\x f="a"b 1"#),
+        ] {
+            assert_eq!(
+                Err((rule, at)),
+                respelled(to_v3, record),
+                "{}",
+                bstr::BStr::new(record)
+            );
+        }
+    }
+
+    #[test]
+    fn what_go_cannot_read_has_its_reason_and_place() {
+        for (rule, at, record) in [
+            (Rule::W09, 2, &br"m a\\\,b=1 1"[..]),
+            (Rule::W09, 2, br"m a\\\=b=1 1"),
+            (Rule::W09, 2, br"m a\\\ b=1 1"),
+            (Rule::W09, 2, b"m \0f=1 1"),
+            (Rule::E06, 6, br"m,t=a\\ f=1 1"),
+            (Rule::E06, 6, br"m,t=a\\,u=b f=1 1"),
+            (Rule::W07, 5, b"m,t=a\tb f=1 1"),
+            (Rule::E09, 4, b"m f=1. 1"),
+            (Rule::W08, 5, b"m f=1 "),
+            (Rule::E04, 3, b"m,a,b=c f=1 1"),
+            (Rule::E05, 6, b"m f=1, 1"),
+            (Rule::W09, 0, br#"m,a\\\ b=a a"b=1 1"#),
+        ] {
+            assert_eq!(
+                Err((rule, at)),
+                respelled(from_v3, record),
+                "{}",
+                bstr::BStr::new(record)
+            );
+        }
+    }
+
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(
+            proptest::sample::select(b"ab\\\\\\,= \"\n\t\0#".to_vec()),
+            0..8,
+        )
+    }
+
+    const PLACES: [Place; 3] = [Place::Measurement, Place::Tag, Place::Field];
+
+    proptest! {
+        #[test]
+        fn names_read_and_are_written_as_the_stream_does(raw in name()) {
+            for place in PLACES {
+                let (mut plain, mut spelled) = (Vec::new(), Vec::new());
+                escape::decode(place, &raw, &mut plain);
+                escape::encode(place, &plain, &mut spelled);
+                let name = Name::new(Spelling::Go, place, &raw);
+                let mut out = Vec::new();
+                name.respell(Spelling::Go, &mut out);
+                prop_assert_eq!(&plain, &name.collect::<Vec<_>>());
+                prop_assert_eq!(&spelled, &out);
+            }
+        }
+
+        #[test]
+        fn every_name_reads_back_from_its_v3_spelling(raw in name()) {
+            for place in PLACES {
+                let name = Name::new(Spelling::Go, place, &raw);
+                let mut out = Vec::new();
+                name.respell(Spelling::V3, &mut out);
+                let back = Name::new(Spelling::V3, place, &out);
+                prop_assert!(name.is(back), "{:?} at {:?}", bstr::BStr::new(&out), place);
+            }
+        }
+    }
 }

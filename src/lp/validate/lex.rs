@@ -23,6 +23,9 @@ pub(crate) struct Lexer<'a> {
     pub(crate) odd_blank: Option<usize>,
 }
 
+/// One tag: where its key and its value are.
+pub(crate) type Tag = (Range<usize>, Range<usize>);
+
 /// One field: where its key and its value are, and the type of the value.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
@@ -73,7 +76,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next tag; `None` at the space before the fields.
-    pub(crate) fn tag(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>, Fault> {
+    pub(crate) fn tag(&mut self) -> Result<Option<Tag>, Fault> {
         if self.peek() != Some(b',') {
             return Ok(None);
         }
