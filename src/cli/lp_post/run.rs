@@ -268,7 +268,11 @@ fn tell(args: &Args, poster: &Poster<'_>) {
         let _ = writeln!(err, "{NAME}: dry run: {more} more buckets");
     }
     let host = args.host.as_deref().unwrap_or("a server");
-    let _ = writeln!(err, "{NAME}: dry run: {}, would be sent to {host}", dry.total());
+    let _ = writeln!(
+        err,
+        "{NAME}: dry run: {}, would be sent to {host}",
+        dry.total()
+    );
 }
 
 fn figures(poster: &Poster<'_>, fed: &Fed) -> Figures {
