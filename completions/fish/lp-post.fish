@@ -1,4 +1,4 @@
-complete -c lp-post -l host -d 'URL of the server, such as https://example.com or http://localhost:8086; may have a path' -r
+complete -c lp-post -l host -d 'URL of the server, http or https; may have a path' -r
 complete -c lp-post -l target -d 'What the server is' -r
 complete -c lp-post -s o -l org -d 'Organisation to write for, by name or ID' -r
 complete -c lp-post -s b -l bucket -d 'Write all points into this bucket, whatever the stream says' -r

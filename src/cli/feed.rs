@@ -19,8 +19,8 @@ pub struct Scene<'a> {
     pub input: &'a str,
     /// The first physical line, from 1.
     pub line: u64,
-    /// The offset in the decompressed input.
-    pub offset: u64,
+    /// The offset in the decompressed input, where it is known.
+    pub offset: Option<u64>,
     /// Whether each point is in the stream at most once.
     pub is_once: bool,
     /// Whether this input has named any context so far.
@@ -29,7 +29,9 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
+        write!(f, "{}:{}", self.input, self.line)?;
+        self.offset
+            .map_or(Ok(()), |offset| write!(f, ": offset {offset}"))
     }
 }
 
@@ -184,7 +186,7 @@ fn scene_of<'a>(stream: &'a Stream, input: &'a str, line: u64, offset: u64) -> S
         context: stream.context(),
         input,
         line,
-        offset,
+        offset: Some(offset),
         is_once,
         had_context,
     }

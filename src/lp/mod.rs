@@ -4,6 +4,7 @@
 //! means is in `context`; what a whole stream must look like is in `stream`.
 
 pub mod context;
+pub mod dialect;
 pub mod escape;
 pub mod frame;
 pub mod glob;
@@ -11,6 +12,7 @@ pub mod number;
 pub mod reader;
 pub mod record;
 pub mod stream;
+pub mod validate;
 
 pub use context::{Change, Context};
 pub use reader::{Entry, Reader};

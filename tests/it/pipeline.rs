@@ -87,7 +87,7 @@ fn counts(ran: &Ran, summaries: &[serde_json::Value]) -> Vec<u64> {
 #[track_caller]
 fn would_send(ran: &Ran) -> u64 {
     let said = ran.stderrs.last().unwrap();
-    let line = said.lines().find(|line| line.contains("would go to"));
+    let line = said.lines().find(|line| line.contains("would be sent to"));
     let line = line.unwrap_or_else(|| panic!("no figures: {said}"));
     let (_, figures) = line.split_once("dry run: ").unwrap();
     figures.split(' ').next().unwrap().parse().unwrap()
