@@ -15,10 +15,12 @@ use std::time::Duration;
 use bstr::{BString, ByteSlice};
 
 use crate::http::Target;
+use crate::lp::dialect::{self, Respelled};
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label, Limits};
 use crate::post::deliver::Deliverer;
 use crate::post::dry::Dry;
+use crate::post::fit::Fitter;
 
 /// Reasons that are told apart when rejects are counted.
 const REASONS: usize = 100;
@@ -158,7 +160,15 @@ pub struct Desk<'o> {
 impl Desk<'_> {
     fn reject(&mut self, batch: &Batch, i: usize, reason: &str) -> Result<(), Error> {
         let (label, line) = (batch.label(), batch.line(i));
-        self.turn_away(&reject(label, line, reason, batch.record(i)))
+        let mut record = batch.record(i);
+        let mut respelled = Vec::new();
+        // Rejects are a stream like any other: names are in the Go spelling.
+        if label.is_v3
+            && let Ok(Respelled::Written) = dialect::from_v3(record, &mut respelled)
+        {
+            record = &respelled;
+        }
+        self.turn_away(&reject(label, line, reason, record))
     }
 
     fn turn_away(&mut self, reject: &Reject<'_>) -> Result<(), Error> {
@@ -280,6 +290,7 @@ pub struct Poster<'a> {
     /// Whether buckets are made, and for how long they keep points.
     create: Option<Periods>,
     batches: Batches,
+    fitter: Fitter,
     now: Now,
     pending: Option<Pending>,
     /// The bucket of the first context, where all go into one.
@@ -302,6 +313,7 @@ impl<'a> Poster<'a> {
             routing,
             create,
             batches: Batches::new(limits),
+            fitter: Fitter::default(),
             now: Now::Open,
             pending: None,
             first: None,
@@ -325,13 +337,26 @@ impl<'a> Poster<'a> {
             self.arrive(place, out)?;
         }
         self.tally.points += 1;
-        let reason = match &self.now {
-            Now::Nowhere(reason) => Some(reason.clone()),
-            _ => fit::misfit(self.target(), record).map(str::to_owned),
+        let mut fitter = std::mem::take(&mut self.fitter);
+        let fit = match &self.now {
+            Now::Nowhere(reason) => Err(reason.clone().into()),
+            _ => fitter.fit(self.target(), record),
         };
-        if let Some(reason) = reason {
-            return self.turn_away(record, place, &reason, out);
-        }
+        let done = match fit {
+            Ok(fit) => self.gather(fit, place, out),
+            Err(reason) => self.turn_away(record, place, &reason, out),
+        };
+        self.fitter = fitter;
+        done
+    }
+
+    /// Put a record into the current batch, after those that must be sent to make room for it.
+    fn gather(
+        &mut self,
+        record: &[u8],
+        place: &Place<'_>,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Error> {
         // One more for the line feed that the last record of an input may lack.
         while let Some(batch) = self.batches.overflow(record.len() + 1) {
             self.send(batch, out)?;
@@ -430,6 +455,7 @@ impl<'a> Poster<'a> {
                 let period = periods.and_then(|periods| periods.of(&bucket, place.context));
                 let label = Label {
                     period,
+                    is_v3: self.target().is_some_and(Target::reads_names_as_v3),
                     ..label(place, bucket)
                 };
                 self.batches.switch(&Arc::new(label));
@@ -502,6 +528,7 @@ fn label(place: &Place<'_>, bucket: String) -> Label {
         input: place.input.to_owned(),
         is_once: place.is_once,
         period: None,
+        is_v3: false,
     }
 }
 
