@@ -4,6 +4,7 @@
 mod docs;
 mod harness;
 mod live;
+mod live_validate;
 mod lp_filter;
 mod lp_post;
 mod lp_rate;
