@@ -5,6 +5,7 @@ mod damage;
 mod docs;
 mod harness;
 mod live;
+mod live_validate;
 mod lp_filter;
 mod lp_post;
 mod lp_post_access;

@@ -148,13 +148,6 @@ impl Validator {
         let measurement = lexer.measurement()?;
         let start = measurement.start;
         let name = text.get(measurement.clone()).unwrap_or_default();
-        if !self.target.is_v3() && std::str::from_utf8(name).is_err() {
-            return Err(Fault::new(
-                Rule::W06,
-                start,
-                "the measurement is not UTF-8, which a 1.x server answers with status 500",
-            ));
-        }
         let mut end = measurement.end;
         self.name(Place::Measurement, name, start)?;
         while let Some((key, value)) = lexer.tag()? {
@@ -175,10 +168,18 @@ impl Validator {
         Ok(())
     }
 
-    /// What a name is, whatever it names.
+    /// Whether the target can read a name.
     fn name(&self, place: Place, raw: &[u8], at: usize) -> Result<(), Fault> {
-        if !self.target.is_v3() {
-            return Ok(());
+        match self.target {
+            Target::V1 if place != Place::Tag && std::str::from_utf8(raw).is_err() => {
+                return Err(Fault::new(
+                    Rule::W06,
+                    at,
+                    "the name is not UTF-8, and a 1.x server answers the whole request with status 500 (rename it)",
+                ));
+            }
+            Target::V1 | Target::V2 => return Ok(()),
+            Target::Serverless | Target::Core => {}
         }
         let name = Name::new(Spelling::Go, place, raw);
         if let Some((rule, i, what)) = name.misfit_v3() {

@@ -66,6 +66,15 @@ fn what_is_not_plain_is_left_to_the_rules() {
     assert!(!holds(b"m\xff f=1 1"));
 }
 
+#[test]
+fn the_table_keeps_all_rules() {
+    for (body, _) in rows::ALL.concat() {
+        entries(body).into_iter().for_each(|record| {
+            holds(record);
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
