@@ -1,18 +1,12 @@
 //! Are our verdicts for 1.x those of a real server, record by record, and does it store what we say a record says?
 //!
-//! `cargo test --locked --test it live_validate -- --ignored` starts `influxd` from Debian's package. Every record
+//! `cargo test --locked --test it validate::live -- --ignored` starts `influxd` from Debian's package. Every record
 //! is posted alone: those of the table of `lp::validate`, and hostile neighbours by thousands.
 
 #[path = "../../src/lp/validate/tests/generate.rs"]
 mod generate;
 #[path = "../../src/lp/validate/tests/rows.rs"]
 mod rows;
-#[allow(dead_code)]
-#[path = "live/servers.rs"]
-mod servers;
-#[allow(dead_code)]
-#[path = "live/wire.rs"]
-mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,14 +17,14 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use crate::harness::entries;
+use crate::live::servers::Server;
+use crate::live::wire::{self, Value};
 use lineflow::lp::escape::{self, Place};
 use lineflow::lp::record;
 use lineflow::lp::validate::{Fault, Rule, Target, Validator};
-use servers::Server;
-use wire::Value;
 
-/// How many bodies are made; most are one record.
-const BODIES: usize = 20_000;
+/// How many bodies the long tests make; most are one record.
+const MANY: usize = 20_000;
 
 /// Refused by us though this server takes the record: it stores something else, or less, or breaks later.
 const ON_PURPOSE: [Rule; 8] = [
@@ -230,7 +224,7 @@ fn is_point(record: &[u8]) -> bool {
 }
 
 /// The records of the table and of the generator, each with its line feed.
-fn records() -> impl Iterator<Item = Vec<u8>> {
+fn records(bodies: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut runner = TestRunner::deterministic();
     let body = generate::body();
     let made = std::iter::repeat_with(move || body.new_tree(&mut runner).unwrap().current());
@@ -242,8 +236,8 @@ fn records() -> impl Iterator<Item = Vec<u8>> {
         m_tags(200),
         br#"m ,f="x=1 1"#.to_vec(),
     ];
-    let bodies = table.map(|(body, _)| body.to_vec()).chain(special);
-    bodies.chain(made.take(BODIES)).flat_map(|body| {
+    let given = table.map(|(body, _)| body.to_vec()).chain(special);
+    given.chain(made.take(bodies)).flat_map(|body| {
         let all = entries(&body).into_iter().filter(|entry| is_point(entry));
         all.map(|entry| [entry, b"\n"].concat()).collect::<Vec<_>>()
     })
@@ -255,14 +249,24 @@ fn m_tags(n: usize) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "starts influxd"]
+#[ignore = "needs influxd; .ci/run runs it"]
 fn live_the_server_takes_what_we_take_and_refuses_what_we_refuse() {
+    compare_verdicts(2_000);
+}
+
+#[test]
+#[ignore = "long: influxd judges twenty thousand records; .ci/run --full runs it"]
+fn long_the_server_takes_what_we_take_and_refuses_what_we_refuse() {
+    compare_verdicts(MANY);
+}
+
+fn compare_verdicts(bodies: usize) {
     let server = Server::influxd();
     let mut client = Client::new(server.port);
     let mut validator = Validator::new(Target::V1);
     let (mut all, mut taken, mut wrong) = (0, 0, Vec::new());
     let mut purpose: BTreeMap<Rule, (u32, Vec<u8>)> = BTreeMap::new();
-    for record in records() {
+    for record in records(bodies) {
         all += 1;
         let ours = validator.check(&record);
         let theirs = client.verdict(&record);
@@ -295,13 +299,23 @@ fn live_the_server_takes_what_we_take_and_refuses_what_we_refuse() {
 }
 
 #[test]
-#[ignore = "starts influxd"]
+#[ignore = "needs influxd; .ci/run runs it"]
 fn live_the_server_stores_what_the_record_says() {
+    compare_stores(300);
+}
+
+#[test]
+#[ignore = "long: influxd makes a database for each of five thousand records; .ci/run --full runs it"]
+fn long_the_server_stores_what_the_record_says() {
+    compare_stores(MANY);
+}
+
+fn compare_stores(bodies: usize) {
     let server = Server::influxd();
     let mut client = Client::new(server.port);
     let mut validator = Validator::new(Target::V1).require_time();
     let (mut all, mut hidden, mut wrong) = (0, 0, Vec::new());
-    for record in records().filter(|record| std::str::from_utf8(record).is_ok()) {
+    for record in records(bodies).filter(|record| std::str::from_utf8(record).is_ok()) {
         if validator.check(&record).is_err() {
             continue;
         }
