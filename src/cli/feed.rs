@@ -19,8 +19,8 @@ pub struct Scene<'a> {
     pub input: &'a str,
     /// The first physical line, from 1.
     pub line: u64,
-    /// The offset in the decompressed input.
-    pub offset: u64,
+    /// The offset in the decompressed input, where it is known.
+    pub offset: Option<u64>,
     /// Whether each point is in the stream at most once.
     pub is_once: bool,
     /// Whether this input has named any context so far.
@@ -29,7 +29,9 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
+        write!(f, "{}:{}", self.input, self.line)?;
+        self.offset
+            .map_or(Ok(()), |offset| write!(f, ": offset {offset}"))
     }
 }
 
@@ -184,7 +186,7 @@ fn scene_of<'a>(stream: &'a Stream, input: &'a str, line: u64, offset: u64) -> S
         context: stream.context(),
         input,
         line,
-        offset,
+        offset: Some(offset),
         is_once,
         had_context,
     }
@@ -232,6 +234,12 @@ pub trait Filter {
     fn other(&mut self, event: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
         let _ = event;
         out.write(text)
+    }
+
+    /// Write what becomes of a comment that carries no context.
+    fn comment(&mut self, text: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
+        let _ = scene;
+        self.other(&Event::Comment, text, out)
     }
 
     /// All that was read has been handled; the next entry may take its time, so everything has to go out.
@@ -314,6 +322,7 @@ impl<F: Filter> Program for Relay<'_, F> {
                 let points = tally.written - self.begun.written;
                 self.end(points, left_out + tally.left_out - self.begun.left_out)
             }
+            Event::Comment => self.filter.comment(entry, scene, &mut self.out),
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
             _ => self.filter.other(event, entry, &mut self.out),

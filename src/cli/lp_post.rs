@@ -22,7 +22,7 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | lp-post --host https://ex
 #[derive(clap::Parser, Debug)]
 #[command(name = "lp-post", version)]
 pub struct Args {
-    /// URL of the server, such as https://example.com or http://localhost:8086; may have a path
+    /// URL of the server, http or https; may have a path
     ///
     /// Without it, and without a profile of the influx command, nothing is sent: there is no default.
     #[arg(

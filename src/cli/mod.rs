@@ -7,7 +7,6 @@ use clap::Parser;
 
 pub mod exit;
 pub mod feed;
-pub mod findings;
 pub mod input;
 pub mod lp_filter;
 pub mod lp_post;

@@ -1,5 +1,8 @@
 //! The arguments of tsm-cat, and what its manual says beyond them.
 
+mod findings;
+pub mod run;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -185,7 +185,9 @@ impl Writer<'_> {
     fn is_whole(&self, line: &Line) -> bool {
         let text = self.out.get(line.start..).unwrap_or_default();
         let whole = [text, b" 0\n"].concat();
-        Framer::default().end(&whole).map(|end| end.len) == Some(whole.len())
+        Framer::default()
+            .end(&whole)
+            .is_some_and(|end| end.len == whole.len())
     }
 
     /// Close the line before the field that starts at `field`, and put that field on a line of its own.

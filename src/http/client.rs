@@ -389,3 +389,119 @@ fn is_inside(ip: IpAddr, net: &str, bits: &str) -> Option<bool> {
     let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
     Some(width == net_width && ip & mask == net & mask)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(text: &str) -> Base {
+        Base::parse(text).unwrap()
+    }
+
+    fn proxied(url: &str, env: &[(&str, &str)]) -> Option<String> {
+        proxy(&base(url), |name| {
+            let found = env.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_base_is_scheme_host_and_path() {
+        assert_eq!("https://h:1/a/b", base("https://h:1/a/b//").as_str());
+        for text in [
+            "",
+            "h",
+            "h:8086",
+            "ftp://h",
+            "http://",
+            "http:///a",
+            "http://u@h",
+            "http://h?a",
+        ] {
+            assert!(Base::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_name_and_by_number() {
+        for url in [
+            "http://localhost:8086",
+            "http://127.0.0.9",
+            "http://[::1]:8086",
+            "http://LOCALHOST",
+        ] {
+            assert!(base(url).is_loopback(), "{url}");
+        }
+        for url in [
+            "http://localhost.example.com",
+            "http://10.0.0.1",
+            "http://[::2]",
+            "http://h",
+        ] {
+            assert!(!base(url).is_loopback(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_belongs_to_the_scheme() {
+        let env = [
+            ("HTTPS_PROXY", "s"),
+            ("http_proxy", "h"),
+            ("ALL_PROXY", "a"),
+        ];
+        assert_eq!(Some("s".to_owned()), proxied("https://x", &env));
+        assert_eq!(Some("h".to_owned()), proxied("http://x", &env));
+        assert_eq!(
+            Some("a".to_owned()),
+            proxied("http://x", &[("http_proxy", ""), ("ALL_PROXY", "a")])
+        );
+        assert_eq!(None, proxied("http://x", &[("HTTPS_PROXY", "s")]));
+        assert_eq!(None, proxied("http://localhost", &env));
+    }
+
+    #[test]
+    fn no_proxy_lists_hosts_domains_ports_and_networks() {
+        for (expected, url, list) in [
+            (true, "http://a.example.com", "example.com"),
+            (true, "http://a.example.com", "x, .example.com"),
+            (true, "http://a.example.com", "*.EXAMPLE.com"),
+            (true, "http://example.com", "example.com"),
+            (false, "http://badexample.com", "example.com"),
+            (true, "http://a.b", "*"),
+            (true, "http://a.b:8086", "a.b:8086"),
+            (false, "http://a.b:8087", "a.b:8086"),
+            (true, "http://10.1.2.3", "10.0.0.0/8"),
+            (false, "http://11.1.2.3", "10.0.0.0/8"),
+            (true, "http://10.1.2.3", "10.1.2.3"),
+            (true, "http://[fd00::1]", "fd00::/8"),
+            (true, "http://10.1.2.3", "0.0.0.0/0"),
+            (false, "http://10.1.2.3", "10.0.0.0/33"),
+            (false, "http://a.b", ","),
+        ] {
+            let env = [("http_proxy", "h"), ("NO_PROXY", list)];
+            assert_eq!(expected, proxied(url, &env).is_none(), "{url} {list}");
+        }
+    }
+
+    #[test]
+    fn a_token_needs_tls_or_loopback_or_a_word() {
+        let new = |url: &str, allow_http: bool| {
+            Client::new(Settings {
+                base: base(url),
+                token: Token::new("t"),
+                allow_http,
+                trust: Trust::Anybody,
+                proxy: None,
+                connect: Duration::from_secs(1),
+                answer: Duration::from_secs(1),
+            })
+        };
+        assert!(matches!(
+            new("http://h", false),
+            Err(SetupError::PlainToken(_))
+        ));
+        assert!(new("http://h", true).is_ok());
+        assert!(new("https://h", false).is_ok());
+        assert!(new("http://localhost", false).is_ok());
+    }
+}

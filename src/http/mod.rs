@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod client;
 pub mod profile;
 pub mod retry;
+pub mod said;
 
 use std::fmt;
 

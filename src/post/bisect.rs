@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use memchr::{memchr, memmem};
 
-use crate::http::answer::{NAMING, Refusal, quoted};
+use crate::http::answer::Refusal;
+use crate::http::said::{NAMING, quoted};
 use crate::post::batch::Batch;
 
 /// Some records of a batch, in their order.

@@ -1,36 +1,25 @@
 //! Brings one batch to the server: as often as it takes, in pieces where it must be, the bad records left out.
 
 use std::io::Write;
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::http::answer::{self, Delay, Hopeless, Refusal, Verdict, judge};
+use crate::http::answer::Refusal;
 use crate::http::bucket::{self, Buckets, Done};
-use crate::http::retry::{Clock, Failures, Patience, hint};
-use crate::http::{Answer, Carrier, Payload, Target, Trouble, detect};
+use crate::http::{Payload, Target, detect};
 use crate::post::batch::Batch;
 use crate::post::bisect::{Part, named};
+use crate::post::courier::{Courier, Reply};
 use crate::post::{Desk, Error};
 
 /// 744 MB/s at 10.7:1 on sample text; higher levels cost more time than the network gives back.
 const LEVEL: u32 = 2;
 
-/// So many connections that end without an answer mean that the records may be the cause.
-const CLOSED_OFTEN: u32 = 3;
-/// So many times status 500 for the same records mean the same.
-const FAILED_OFTEN: u32 = 5;
-/// So many times a limit that does not reset by itself.
-const STUCK_OFTEN: u32 = 3;
-
-/// Failures in a row that are told one by one; after these one a minute.
-const TOLD: u32 = 3;
-
 /// Where records go and how.
 pub struct Server<'a> {
     /// What takes requests there.
-    pub carrier: Box<dyn Carrier + 'a>,
+    pub courier: Courier<'a>,
     /// What the server is.
     pub target: Target,
     /// The organisation to write for.
@@ -39,56 +28,20 @@ pub struct Server<'a> {
     pub buckets: Option<Buckets>,
 }
 
-/// Sends requests until they are answered, or patience ends.
+/// Brings batches to one server.
 pub struct Deliverer<'a> {
     server: Server<'a>,
-    clock: Box<dyn Clock + 'a>,
-    patience: Patience,
-    failures: Failures,
-    /// When trouble was told last.
-    told: Option<Duration>,
     packed: Vec<u8>,
     piece: Vec<u8>,
     /// What the server is willing to take at once, once it refused more.
     pub(super) shrink: Option<usize>,
 }
 
-/// How a request to write ended.
-enum Reply {
-    Stored,
-    Refused(Refusal),
-    TooLarge(String),
-    /// It fails again and again, and these very records may be the cause.
-    Suspect(String),
-    NoBucket(String),
-}
-
-/// Failures of one request.
-#[derive(Default)]
-struct Odd {
-    closed: u32,
-    failed: u32,
-    stuck: u32,
-}
-
-impl Odd {
-    fn count(&mut self, delay: &Delay, is_closed: bool) {
-        let next = |n: u32, more: bool| if more { n + 1 } else { 0 };
-        self.closed = next(self.closed, is_closed);
-        self.failed = next(self.failed, delay.suspicious && !is_closed);
-        self.stuck = next(self.stuck, delay.stuck);
-    }
-}
-
 impl<'a> Deliverer<'a> {
     /// Ready to send.
-    pub fn new(server: Server<'a>, clock: Box<dyn Clock + 'a>, patience: Patience) -> Self {
+    pub fn new(server: Server<'a>) -> Self {
         Self {
             server,
-            clock,
-            patience,
-            failures: Failures::default(),
-            told: None,
             packed: Vec::new(),
             piece: Vec::new(),
             shrink: None,
@@ -102,11 +55,12 @@ impl<'a> Deliverer<'a> {
 
     /// Ask the server what it is.
     pub fn detect(&mut self, desk: &mut Desk<'_>) -> Result<(Target, String), Error> {
-        let answer = self.persist("/ping", Payload::Nothing, desk)?;
+        let courier = &mut self.server.courier;
+        let answer = courier.persist("/ping", Payload::Nothing, desk)?;
         let open = |text: String| Error::Setting(format!("{text} (--target says what it is)"));
         let (target, called) = detect(&answer).map_err(open)?;
+        courier.set_target(target);
         self.server.target = target;
-        self.server.carrier.set_target(target);
         Ok((target, called))
     }
 
@@ -189,7 +143,6 @@ impl<'a> Deliverer<'a> {
         Ok(())
     }
 
-    /// Send some records of a batch, until there is an answer that is not "later".
     fn attempt(
         &mut self,
         path: &str,
@@ -198,135 +151,10 @@ impl<'a> Deliverer<'a> {
         may_suspect: bool,
         desk: &mut Desk<'_>,
     ) -> Result<Reply, Error> {
-        self.failures.begin();
-        let mut odd = Odd::default();
         let body = part.body(batch, &mut self.piece);
         pack(body, &mut self.packed)?;
-        let bytes = body.len() as u64;
-        loop {
-            desk.tally.requests += 1;
-            desk.tally.bytes += bytes;
-            desk.tally.packed += self.packed.len() as u64;
-            let payload = Payload::GzipLines(&self.packed);
-            let result = carry(&mut *self.server.carrier, path, payload, desk);
-            let (delay, hint) = match self.read(result, &mut odd, desk)? {
-                Read::Reply(reply) => {
-                    self.failures.clear();
-                    return Ok(reply);
-                }
-                Read::Later(delay, hint) => (delay, hint),
-            };
-            if odd.stuck >= STUCK_OFTEN {
-                return Err(Error::Service(format!(
-                    "{} (it does not reset by itself)",
-                    delay.reason
-                )));
-            }
-            let suspicious =
-                odd.failed >= FAILED_OFTEN || odd.closed >= CLOSED_OFTEN && self.is_there();
-            if may_suspect && suspicious {
-                return Ok(Reply::Suspect(delay.reason));
-            }
-            self.wait(&delay.reason, hint, desk)?;
-        }
-    }
-
-    fn read(
-        &mut self,
-        result: Result<Answer, Trouble>,
-        odd: &mut Odd,
-        desk: &mut Desk<'_>,
-    ) -> Result<Read, Error> {
-        let answer = match result {
-            Ok(answer) => answer,
-            Err(Trouble::Lasting(text)) => return Err(Error::Setting(text)),
-            Err(err) => {
-                let delay = Delay {
-                    reason: err.to_string(),
-                    ..Delay::default()
-                };
-                odd.count(&delay, matches!(err, Trouble::Closed(_)));
-                return Ok(Read::Later(delay, None));
-            }
-        };
-        Ok(Read::Reply(match judge(&answer) {
-            Verdict::Stored => Reply::Stored,
-            Verdict::StoredWith(text) => {
-                desk.out.note(&text);
-                Reply::Stored
-            }
-            Verdict::Refused(refusal) => Reply::Refused(refusal),
-            Verdict::TooLarge(text) => Reply::TooLarge(text),
-            Verdict::NoBucket(text) => Reply::NoBucket(text),
-            Verdict::Hopeless(Hopeless::Setting(text)) => return Err(Error::Setting(text)),
-            Verdict::Hopeless(Hopeless::Permission(text)) => return Err(Error::Permission(text)),
-            Verdict::Hopeless(Hopeless::Service(text)) => return Err(Error::Service(text)),
-            Verdict::Later(delay) => {
-                odd.count(&delay, false);
-                return Ok(Read::Later(delay, self.hint(&answer)));
-            }
-        }))
-    }
-
-    fn hint(&self, answer: &Answer) -> Option<Duration> {
-        let text = answer.retry_after.as_deref()?;
-        hint(text, answer.date.as_deref(), self.clock.wall())
-    }
-
-    /// Whether the server answers anything at all.
-    fn is_there(&mut self) -> bool {
-        self.server.carrier.carry("/ping", Payload::Nothing).is_ok()
-    }
-
-    fn wait(
-        &mut self,
-        reason: &str,
-        hint: Option<Duration>,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Error> {
-        let wait = self.failures.again(&self.patience, hint, &mut *self.clock);
-        let Some(wait) = wait else {
-            return Err(Error::GaveUp(reason.to_owned()));
-        };
-        let now = self.clock.now();
-        let told_lately = self
-            .told
-            .is_some_and(|told| now.saturating_sub(told) < Duration::from_secs(60));
-        if self.failures.count() <= TOLD || !told_lately {
-            self.told = Some(now);
-            desk.out
-                .note(&format!("{reason}; again in {:.1} s", wait.as_secs_f64()));
-        }
-        desk.out.flush()?;
-        desk.tally.retries += 1;
-        desk.tally.waited += wait;
-        if self.clock.sleep(wait) {
-            Ok(())
-        } else {
-            Err(Error::Stopped)
-        }
-    }
-
-    /// Send a request that is no write, until there is an answer that is not "later".
-    fn persist(
-        &mut self,
-        path: &str,
-        payload: Payload<'_>,
-        desk: &mut Desk<'_>,
-    ) -> Result<Answer, Error> {
-        self.failures.begin();
-        loop {
-            let (reason, hint) = match carry(&mut *self.server.carrier, path, payload, desk) {
-                Ok(answer) if !answer::passes(answer.status) => {
-                    self.failures.clear();
-                    return Ok(answer);
-                }
-                Ok(answer) => (format!("status {}", answer.status), self.hint(&answer)),
-                Err(Trouble::Lasting(text)) => return Err(Error::Setting(text)),
-                Err(err) => (err.to_string(), None),
-            };
-            self.wait(&reason, hint, desk)?;
-        }
+        let (courier, bytes) = (&mut self.server.courier, body.len() as u64);
+        courier.write(path, &self.packed, bytes, may_suspect, desk)
     }
 
     fn makes_buckets(&self) -> bool {
@@ -335,13 +163,15 @@ impl<'a> Deliverer<'a> {
 
     /// See to it that a bucket is there before the first record goes into it.
     pub fn ensure(&mut self, name: &str, period: u64, desk: &mut Desk<'_>) -> Result<(), Error> {
-        let Some(mut buckets) = self.server.buckets.take() else {
+        let Server {
+            courier, buckets, ..
+        } = &mut self.server;
+        let Some(buckets) = buckets else {
             return Ok(());
         };
         let done = buckets.ensure::<Error>(name, period, &mut |path, payload| {
-            self.persist(path, payload, desk)
+            courier.persist(path, payload, desk)
         });
-        self.server.buckets = Some(buckets);
         if done? == Done::Made {
             desk.tally.made += 1;
         }
@@ -359,24 +189,6 @@ impl<'a> Deliverer<'a> {
             None => Ok(()),
         }
     }
-}
-
-enum Read {
-    Reply(Reply),
-    Later(Delay, Option<Duration>),
-}
-
-fn carry(
-    carrier: &mut dyn Carrier,
-    path: &str,
-    payload: Payload<'_>,
-    desk: &mut Desk<'_>,
-) -> Result<Answer, Trouble> {
-    let result = carrier.carry(path, payload);
-    if let Some(news) = carrier.news() {
-        desk.out.note(news);
-    }
-    result
 }
 
 /// Compress into `packed`.
@@ -451,11 +263,14 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use flate2::read::GzDecoder;
 
     use super::*;
     use crate::http::retry::tests::FakeClock;
+    use crate::http::retry::{Clock, Patience};
+    use crate::http::{Answer, Carrier, Trouble};
     use crate::post::batch::{Batches, Label, Limits};
     use crate::post::{Outlet, Reject, Tally};
 
@@ -535,15 +350,18 @@ mod tests {
             ..Label::default()
         }));
         (0..n).for_each(|n| batches.push(format!("m v={n} {n}\n").as_bytes(), n as u64 + 1));
+        let clock = Shared::default();
         let server = Server {
-            carrier: Box::new(Fake(Box::new(script))),
+            courier: Courier::new(
+                Box::new(Fake(Box::new(script))),
+                Box::new(clock.clone()),
+                Patience::default(),
+            ),
             target: Target::Serverless,
             org: None,
             buckets: None,
         };
-        let clock = Shared::default();
-        let patience = Patience::default();
-        let mut deliverer = Deliverer::new(server, Box::new(clock.clone()), patience);
+        let mut deliverer = Deliverer::new(server);
         let mut tally = Tally::new(1000);
         let mut notebook = Notebook::default();
         let mut desk = Desk {

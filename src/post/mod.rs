@@ -2,11 +2,12 @@
 
 pub mod batch;
 pub mod bisect;
+pub mod courier;
 pub mod deliver;
+pub mod dry;
 pub mod fit;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,12 @@ use std::time::Duration;
 use bstr::{BString, ByteSlice};
 
 use crate::http::Target;
+use crate::lp::dialect::{self, Respelled};
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label, Limits};
 use crate::post::deliver::Deliverer;
+use crate::post::dry::Dry;
+use crate::post::fit::Fitter;
 
 /// Reasons that are told apart when rejects are counted.
 const REASONS: usize = 100;
@@ -156,7 +160,15 @@ pub struct Desk<'o> {
 impl Desk<'_> {
     fn reject(&mut self, batch: &Batch, i: usize, reason: &str) -> Result<(), Error> {
         let (label, line) = (batch.label(), batch.line(i));
-        self.turn_away(&reject(label, line, reason, batch.record(i)))
+        let mut record = batch.record(i);
+        let mut respelled = Vec::new();
+        // Rejects are a stream like any other: names are in the Go spelling.
+        if label.is_v3
+            && let Ok(Respelled::Written) = dialect::from_v3(record, &mut respelled)
+        {
+            record = &respelled;
+        }
+        self.turn_away(&reject(label, line, reason, record))
     }
 
     fn turn_away(&mut self, reject: &Reject<'_>) -> Result<(), Error> {
@@ -255,47 +267,6 @@ pub enum Way<'a> {
     Dry(Dry),
 }
 
-/// What would be sent, by bucket.
-#[derive(Debug, Default)]
-pub struct Dry {
-    target: Option<Target>,
-    /// What would go into each bucket.
-    pub buckets: BTreeMap<String, Sent>,
-    packed: Vec<u8>,
-}
-
-/// What goes into one bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Points.
-    pub points: u64,
-    /// Requests.
-    pub requests: u64,
-    /// Bytes of line protocol.
-    pub bytes: u64,
-    /// The same after compression.
-    pub packed: u64,
-}
-
-impl fmt::Display for Sent {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let Self {
-            points,
-            requests,
-            bytes,
-            packed,
-        } = *self;
-        write!(
-            out,
-            "{points} point{} in {requests} request{}, ",
-            plural(points),
-            plural(requests)
-        )?;
-        write!(out, "{bytes} bytes, {packed} compressed")
-    }
-}
-
 /// What is known of the point that comes next.
 enum Now {
     /// Nothing yet.
@@ -319,6 +290,7 @@ pub struct Poster<'a> {
     /// Whether buckets are made, and for how long they keep points.
     create: Option<Periods>,
     batches: Batches,
+    fitter: Fitter,
     now: Now,
     pending: Option<Pending>,
     /// The bucket of the first context, where all go into one.
@@ -341,6 +313,7 @@ impl<'a> Poster<'a> {
             routing,
             create,
             batches: Batches::new(limits),
+            fitter: Fitter::default(),
             now: Now::Open,
             pending: None,
             first: None,
@@ -364,13 +337,26 @@ impl<'a> Poster<'a> {
             self.arrive(place, out)?;
         }
         self.tally.points += 1;
-        let reason = match &self.now {
-            Now::Nowhere(reason) => Some(reason.clone()),
-            _ => fit::misfit(self.target(), record).map(str::to_owned),
+        let mut fitter = std::mem::take(&mut self.fitter);
+        let fit = match &self.now {
+            Now::Nowhere(reason) => Err(reason.clone().into()),
+            _ => fitter.fit(self.target(), record),
         };
-        if let Some(reason) = reason {
-            return self.turn_away(record, place, &reason, out);
-        }
+        let done = match fit {
+            Ok(fit) => self.gather(fit, place, out),
+            Err(reason) => self.turn_away(record, place, &reason, out),
+        };
+        self.fitter = fitter;
+        done
+    }
+
+    /// Put a record into the current batch, after those that must be sent to make room for it.
+    fn gather(
+        &mut self,
+        record: &[u8],
+        place: &Place<'_>,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Error> {
         // One more for the line feed that the last record of an input may lack.
         while let Some(batch) = self.batches.overflow(record.len() + 1) {
             self.send(batch, out)?;
@@ -469,6 +455,7 @@ impl<'a> Poster<'a> {
                 let period = periods.and_then(|periods| periods.of(&bucket, place.context));
                 let label = Label {
                     period,
+                    is_v3: self.target().is_some_and(Target::reads_names_as_v3),
                     ..label(place, bucket)
                 };
                 self.batches.switch(&Arc::new(label));
@@ -541,6 +528,7 @@ fn label(place: &Place<'_>, bucket: String) -> Label {
         input: place.input.to_owned(),
         is_once: place.is_once,
         period: None,
+        is_v3: false,
     }
 }
 
@@ -550,40 +538,5 @@ fn reject<'a>(label: &'a Label, line: u64, reason: &'a str, record: &'a [u8]) ->
         line,
         reason,
         record,
-    }
-}
-
-impl Dry {
-    /// Nothing yet; `target` where one is named.
-    pub fn new(target: Option<Target>) -> Self {
-        Self {
-            target,
-            ..Self::default()
-        }
-    }
-
-    fn count(&mut self, batch: &Batch) -> Result<(), Error> {
-        deliver::pack(batch.body(), &mut self.packed)?;
-        let bucket = self
-            .buckets
-            .entry(batch.label().bucket.clone())
-            .or_default();
-        bucket.points += batch.len() as u64;
-        bucket.requests += 1;
-        bucket.bytes += batch.body().len() as u64;
-        bucket.packed += self.packed.len() as u64;
-        Ok(())
-    }
-
-    /// All buckets together.
-    pub fn total(&self) -> Sent {
-        self.buckets
-            .values()
-            .fold(Sent::default(), |sum, one| Sent {
-                points: sum.points + one.points,
-                requests: sum.requests + one.requests,
-                bytes: sum.bytes + one.bytes,
-                packed: sum.packed + one.packed,
-            })
     }
 }

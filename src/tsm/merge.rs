@@ -352,8 +352,11 @@ mod tests {
         assert_eq!(vec![new.clone()], merge(&[old, new]));
     }
 
-    /// Columns of few times, so that they overlap; some of another type; each with deleted ranges of its own.
-    fn history() -> impl Strategy<Value = Vec<(bool, Vec<i64>, Vec<(i64, i64)>)>> {
+    /// Whether it is of another type than most, its times, what is deleted of it.
+    type Written = (bool, Vec<i64>, Vec<(i64, i64)>);
+
+    /// Columns of few times, so that they overlap.
+    fn history() -> impl Strategy<Value = Vec<Written>> {
         let times = proptest::collection::vec(0i64..60, 0..30);
         let deleted = proptest::collection::btree_set(0i64..60, 0..6).prop_map(|bounds| {
             let bounds: Vec<i64> = bounds.into_iter().collect();

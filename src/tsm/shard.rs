@@ -4,10 +4,9 @@
 //! into a TSM file are seen at least once; if a segment has gone when all files are open, a snapshot came between
 //! and everything is opened again, so that the log can count as newest.
 
-use std::ffi::OsStr;
-use std::fs;
+mod gather;
+
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
@@ -15,14 +14,13 @@ use bstr::ByteSlice;
 use super::file::File;
 use super::index::Survey;
 use super::merge::Column;
-use super::place;
 use super::source::Source;
 use super::tombstone::{self, Tombstones};
 use super::wal;
-use super::{Error, Note, ReadError};
+use super::{Note, ReadError};
 
-/// How often everything is opened again before what is open must do.
-const TRIES: usize = 10;
+pub use gather::{Disk, System};
+use gather::{Opened, gather};
 
 /// Damage, or a file that cannot be read, and where.
 #[derive(Debug)]
@@ -58,9 +56,20 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.path.display())?;
         match &self.key {
-            Some(key) => write!(f, ": key {:?}", key.as_bstr()),
+            Some(key) => write!(f, ": key {}", shortened(key)),
             None => Ok(()),
         }
+    }
+}
+
+/// A name in quotes as messages show it: keys can be as long as 64 KiB.
+pub fn shortened(name: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    match name.split_at_checked(SHOWN) {
+        Some((head, tail)) if !tail.is_empty() => {
+            format!("{:?} and {} bytes more", head.as_bstr(), tail.len())
+        }
+        _ => format!("{:?}", name.as_bstr()),
     }
 }
 
@@ -71,33 +80,6 @@ impl std::error::Error for Trouble {
             ReadError::Io(err) => err,
             ReadError::Damage(err) => err,
         })
-    }
-}
-
-/// Where files come from. Listing and opening are apart, and a server may work between the two.
-pub trait Disk {
-    /// All names in a folder; none where there is no such folder.
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
-
-    /// Open a file for reading.
-    fn open(&self, path: &Path) -> io::Result<Source>;
-}
-
-/// The file system.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
-
-impl Disk for System {
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        match fs::read_dir(folder) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(err) => Err(err),
-        }
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Source> {
-        Source::whole(fs::File::open(path)?)
     }
 }
 
@@ -180,209 +162,6 @@ pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<S
     shard.check_entries(keep_going)?;
     shard.replay(opened.segments, keep_going)?;
     Ok(Some(shard))
-}
-
-/// A file that is open, and where it is.
-type Opened = (PathBuf, Source);
-
-/// All files of a shard, open, none of them read.
-struct Gathered {
-    /// Oldest first, each with its tombstone file.
-    files: Vec<(PathBuf, Source, Option<Opened>)>,
-    /// Oldest first.
-    segments: Vec<Opened>,
-    /// Whether there is a folder at all.
-    exists: bool,
-}
-
-fn gather(disk: &dyn Disk, files: &Files, shard: &mut Shard) -> Result<Gathered, Trouble> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut strays = Vec::new();
-        let segments = open_log(disk, files, &mut strays)?;
-        let data = open_data(disk, files, &mut strays, tries >= TRIES)?;
-        // Its files were moved about between listing and opening, or a snapshot was finished meanwhile.
-        let is_settled = match &data {
-            None => false,
-            Some(_) => log_stands(disk, files, &segments)?,
-        };
-        match data {
-            Some(data) if is_settled || tries >= TRIES => {
-                shard.remarks.append(&mut strays);
-                if !is_settled {
-                    let place = files.wal.clone().unwrap_or_default();
-                    shard.remarks.push(Remark::Restless(place));
-                }
-                let exists = [&files.data, &files.wal]
-                    .into_iter()
-                    .flatten()
-                    .any(|dir| dir.is_dir());
-                return Ok(Gathered {
-                    files: data,
-                    segments,
-                    exists,
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-fn open_log(
-    disk: &dyn Disk,
-    files: &Files,
-    strays: &mut Vec<Remark>,
-) -> Result<Vec<Opened>, Trouble> {
-    let mut paths: Vec<_> = files
-        .named
-        .iter()
-        .filter(|path| is_segment(path))
-        .cloned()
-        .collect();
-    if let Some(folder) = &files.wal {
-        let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-        let (segments, others): (Vec<_>, Vec<_>) = listed
-            .into_iter()
-            .partition(|path| place::segment_id(path).is_some());
-        paths.extend(segments);
-        note_strays(folder, others, strays);
-    }
-    paths.sort_by_cached_key(|path| (place::segment_id(path), path.clone()));
-    let mut opened = Vec::new();
-    for path in paths {
-        match disk.open(&path) {
-            Ok(source) => opened.push((path, source)),
-            // A snapshot was finished; its points are in a TSM file by now.
-            Err(err) if err.kind() == io::ErrorKind::NotFound && files.wal.is_some() => {}
-            Err(err) => return Err(Trouble::new(&path, err)),
-        }
-    }
-    if let Some((path, source)) = &files.opened {
-        if !is_tsm(source) {
-            opened.push((path.clone(), source.clone()));
-        }
-    }
-    Ok(opened)
-}
-
-/// Open all TSM files; `None` if one of them has gone since it was listed, unless it is the `last` try.
-fn open_data(
-    disk: &dyn Disk,
-    files: &Files,
-    strays: &mut Vec<Remark>,
-    is_last: bool,
-) -> Result<Option<Vec<(PathBuf, Source, Option<Opened>)>>, Trouble> {
-    let mut paths: Vec<_> = files
-        .named
-        .iter()
-        .filter(|path| !is_segment(path))
-        .cloned()
-        .collect();
-    if let Some(folder) = &files.data {
-        let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-        let (data, others): (Vec<_>, Vec<_>) = listed
-            .into_iter()
-            .partition(|path| has_extension(path, "tsm"));
-        note_strays(folder, without_companions(others, &data), strays);
-        paths.extend(data);
-    }
-    let is_alone = paths.len() == 1;
-    let mut ranked = Vec::new();
-    for path in paths {
-        match rank(&path) {
-            Some(rank) => ranked.push((rank, path)),
-            None if is_alone => ranked.push(((0, 0), path)),
-            None => {
-                return Err(Trouble::new(
-                    &path,
-                    Error::new(0, super::ErrorKind::FileName),
-                ));
-            }
-        }
-    }
-    ranked.sort();
-    let mut opened = Vec::new();
-    for (_, path) in ranked {
-        match open_pair(disk, &path) {
-            Ok((source, tombstone)) => opened.push((path, source, tombstone)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound && !is_last => return Ok(None),
-            Err(err) => return Err(Trouble::new(&path, err)),
-        }
-    }
-    if let Some((path, source)) = &files.opened {
-        if is_tsm(source) {
-            opened.push((path.clone(), source.clone(), None));
-        }
-    }
-    Ok(Some(opened))
-}
-
-fn open_pair(disk: &dyn Disk, path: &Path) -> io::Result<(Source, Option<Opened>)> {
-    let source = disk.open(path)?;
-    let tombstone = path.with_extension("tombstone");
-    match disk.open(&tombstone) {
-        Ok(deleted) => Ok((source, Some((tombstone, deleted)))),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok((source, None)),
-        Err(err) => Err(err),
-    }
-}
-
-/// Whether all segments that are open are still in their folder.
-fn log_stands(disk: &dyn Disk, files: &Files, opened: &[Opened]) -> Result<bool, Trouble> {
-    let Some(folder) = &files.wal else {
-        return Ok(true);
-    };
-    let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-    let is_there = |path: &PathBuf| listed.contains(path) || path.parent() != Some(folder);
-    Ok(opened.iter().all(|(path, _)| is_there(path)))
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension() == Some(OsStr::new(extension))
-}
-
-fn is_segment(path: &Path) -> bool {
-    has_extension(path, "wal")
-}
-
-fn is_tsm(source: &Source) -> bool {
-    let mut head = [0; 4];
-    source.read(0, &mut head).is_ok() && File::is_tsm(&head)
-}
-
-/// Generation and sequence, as the server reads them: up to the first dot, parted at the first dash.
-fn rank(path: &Path) -> Option<(u64, u64)> {
-    let name = path.file_name()?.as_bytes();
-    let (stem, _) = name.split_once_str(".")?;
-    let (generation, sequence) = stem.split_once_str("-")?;
-    let number = |digits: &[u8]| place::shard_id(OsStr::from_bytes(digits));
-    Some((number(generation)?, number(sequence)?))
-}
-
-/// Without the files that belong to a TSM file, or that a server keeps beside them for itself.
-fn without_companions(others: Vec<PathBuf>, data: &[PathBuf]) -> Vec<PathBuf> {
-    const KNOWN: &[&str] = &[
-        "fields.idx",
-        "fields.idxl",
-        "index",
-        "digest.tsd",
-        "do_not_compact",
-    ];
-    let is_known = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        let owner = path.with_extension("tsm");
-        KNOWN.iter().any(|known| name == *known)
-            || (has_extension(path, "tombstone") && data.contains(&owner))
-    };
-    others.into_iter().filter(|path| !is_known(path)).collect()
-}
-
-fn note_strays(folder: &Path, mut strays: Vec<PathBuf>, remarks: &mut Vec<Remark>) {
-    if !strays.is_empty() {
-        strays.sort();
-        remarks.push(Remark::Strays(folder.to_path_buf(), strays));
-    }
 }
 
 fn member(
@@ -470,6 +249,7 @@ mod tests {
     use std::io::Write;
 
     use super::super::file::testing::{WORKED, bytes};
+    use super::super::{Error, ErrorKind};
     use super::*;
 
     /// A shard whose files change while it is opened: each listing may be followed by a change.
@@ -665,8 +445,18 @@ mod tests {
     }
 
     #[test]
+    fn long_names_are_shown_in_part() {
+        assert_eq!("\"a\\\"b\"", shortened(b"a\"b"));
+        let text = shortened(&[b'x'; 65_535]);
+        assert!(
+            text.len() < 250 && text.ends_with("x\" and 65335 bytes more"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn trouble_leads_to_its_cause_by_type() {
-        let cause = Error::new(7, super::super::ErrorKind::Checksum);
+        let cause = Error::new(7, ErrorKind::Checksum);
         let trouble = Trouble::with_key(Path::new("a.tsm"), b"m#!~#v", cause);
         assert_eq!("a.tsm: key \"m#!~#v\"", trouble.to_string());
         let source = std::error::Error::source(&trouble).unwrap();

@@ -1,5 +1,8 @@
 //! Which shards are there below a path? Databases, policies and shards of the data and the log side together.
 
+mod logs;
+mod names;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -8,6 +11,9 @@ use std::path::{Path, PathBuf};
 use bstr::{BString, ByteSlice};
 
 use super::place::{self, Error, Level, Names, Place, enumerate, list};
+
+pub use logs::Logs;
+pub use names::names_for;
 
 /// The server's own measurements of itself.
 const INTERNAL: &[u8] = b"_internal";
@@ -23,18 +29,6 @@ pub struct Wanted {
     pub shards: Vec<u64>,
     /// The database `_internal` as well, though nobody names it.
     pub internal: bool,
-}
-
-/// Where the logs are.
-#[derive(Clone, Debug, Default)]
-pub enum Logs {
-    /// Where the layout puts them.
-    #[default]
-    Layout,
-    /// Nowhere: they are left out.
-    Without,
-    /// In this folder, which holds databases.
-    At(PathBuf),
 }
 
 /// One shard, and where its files are.
@@ -79,9 +73,9 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
     let mut place = place::locate(path)?;
     let is_outside = place.wal.is_none();
     if is_outside {
-        name(&mut place, wanted)?;
+        names::name(&mut place, wanted)?;
     }
-    let root = log_root(path, &place, logs)?;
+    let root = logs::root(path, &place, logs)?;
     let mut walker = Walker {
         wanted,
         path,
@@ -94,115 +88,12 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
         },
     };
     let wal = match &root {
-        Some(root) => Some(log_folder(root, &place, is_outside)?),
+        Some(root) => Some(logs::folder(root, &place, is_outside)?),
         None => None,
     };
     walker.check_names(&place)?;
     walker.descend(place.level, place.names, place.data, wal)?;
     walker.finish()
-}
-
-/// The names of a single file: those of the layout, which must be among those asked for, or those that options give.
-pub fn names_for(path: &Path, names: Names, wanted: &Wanted) -> Result<Names, Error> {
-    if names == Names::default() {
-        let mut place = Place {
-            data: path.to_path_buf(),
-            level: Level::Shard,
-            names,
-            wal: None,
-            meta: None,
-        };
-        name(&mut place, wanted)?;
-        if let Some(id) = wanted.shards.first() {
-            let path = path.display();
-            return Err(Error::Missing(format!(
-                "{path}: nothing says that it is of shard {id}"
-            )));
-        }
-        return Ok(place.names);
-    }
-    let allows = |list: &[BString], name: &Option<BString>| {
-        list.is_empty() || name.as_ref().is_some_and(|name| list.contains(name))
-    };
-    let is_wanted = allows(&wanted.databases, &names.database)
-        && allows(&wanted.policies, &names.policy)
-        && (wanted.shards.is_empty() || names.shard.is_some_and(|id| wanted.shards.contains(&id)));
-    if is_wanted {
-        return Ok(names);
-    }
-    let found = Found {
-        names,
-        data: path.to_path_buf(),
-        wal: None,
-    };
-    let (path, label) = (path.display(), found.label());
-    Err(Error::Missing(format!(
-        "{path}: is of {label}, which is not asked for"
-    )))
-}
-
-/// Outside of a tree the options say whose the files are.
-fn name(place: &mut Place, wanted: &Wanted) -> Result<(), Error> {
-    let only = |names: &[BString], option: &str| match names {
-        [] => Ok(None),
-        [name] => Ok(Some(name.clone())),
-        _ => Err(Error::Usage(format!(
-            "{}: stands outside of a data directory, so {option} is its name and can be given once",
-            place.data.display()
-        ))),
-    };
-    if let Some(name) = only(&wanted.databases, "--database")? {
-        place.names.database = Some(name);
-    }
-    if place.level <= Level::Policy {
-        if let Some(name) = only(&wanted.policies, "--retention-policy")? {
-            place.names.policy = Some(name);
-        }
-    }
-    Ok(())
-}
-
-/// The folder that holds the logs of all databases.
-fn log_root(path: &Path, place: &Place, logs: &Logs) -> Result<Option<PathBuf>, Error> {
-    let (root, advice) = match (logs, &place.wal) {
-        (Logs::Without, _) | (Logs::Layout, None) => return Ok(None),
-        (Logs::At(dir), _) => (dir.clone(), ""),
-        (Logs::Layout, Some(dir)) => (
-            dir.clone(),
-            " (say where the log is with --wal-dir, or leave it out with --no-wal)",
-        ),
-    };
-    if !root.is_dir() {
-        return Err(Error::Missing(format!(
-            "{}: there is no log directory {}{advice}",
-            path.display(),
-            root.display()
-        )));
-    }
-    if root.join("wal").is_dir() && (root.join("data").is_dir() || root.join("meta").is_dir()) {
-        let inner = root.join("wal");
-        return Err(Error::Missing(format!(
-            "{}: is a root, the logs are in {}",
-            root.display(),
-            inner.display()
-        )));
-    }
-    Ok(Some(root))
-}
-
-/// The folder with the logs of what `place` is.
-fn log_folder(root: &Path, place: &Place, is_outside: bool) -> Result<PathBuf, Error> {
-    let (_, files) = list(root)?;
-    let is_segment = |file: &PathBuf| place::segment_id(file).is_some();
-    if is_outside && place.level == Level::Shard && files.iter().any(is_segment) {
-        return Ok(root.to_path_buf());
-    }
-    place.names.below(root, place.level).ok_or_else(|| {
-        Error::Usage(format!(
-            "{}: stands outside of a data directory, so --wal-dir needs --database and --retention-policy to find its log",
-            place.data.display()
-        ))
-    })
 }
 
 /// What a walk has come by, to tell where a name that was asked for is not.

@@ -29,12 +29,14 @@ type Manual = &'static [(&'static str, &'static str)];
 
 fn programs() -> Vec<(Command, Manual)> {
     vec![
+        (cli::tsm_cat::Args::command(), cli::tsm_cat::MANUAL),
         (cli::lp_filter::Args::command(), cli::lp_filter::MANUAL),
         (
             cli::lp_split_by_bucket::Args::command(),
             cli::lp_split_by_bucket::MANUAL,
         ),
         (cli::lp_rate::Args::command(), cli::lp_rate::MANUAL),
+        (cli::lp_post::Args::command(), cli::lp_post::MANUAL),
     ]
 }
 

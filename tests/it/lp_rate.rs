@@ -80,7 +80,7 @@ fn a_record_that_can_never_pass_is_a_reject() {
         (expected, Some(1)),
         (ran.stdout.to_string().as_str(), ran.last())
     );
-    let expected = "# REJECT standard input:3: 23 bytes in one piece are more than 20B/10ms ever lets pass\n\
+    let expected = "# REJECT standard input:3: offset 23: 23 bytes in one piece are more than 20B/10ms ever lets pass\n\
          m s=\"much too large\" 2\n";
     assert_eq!(expected, fs::read_to_string(rejects).unwrap());
 }

@@ -181,7 +181,7 @@ fn nothing_is_routed_if_the_first_point_has_no_bucket() {
     assert_eq!(Some(78), ran.last());
     assert!(
         ran.stderr
-            .contains("standard input:2: the stream does not say which database")
+            .contains("standard input:2: offset 15: the stream does not say which database")
     );
     assert!(ran.stderr.contains("--context DB/RP"));
     assert_eq!(

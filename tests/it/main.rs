@@ -1,12 +1,18 @@
 //! Everything that runs an executable, in one binary: a module per program, and what they share.
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod docs;
 mod harness;
 mod live;
 mod live_validate;
 mod lp_filter;
 mod lp_post;
+mod lp_post_access;
+mod lp_post_faults;
 mod lp_rate;
 mod lp_split;
+mod oracle;
+mod pipeline;
 mod server;
+mod tsm_cat;

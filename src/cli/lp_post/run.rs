@@ -16,8 +16,10 @@ use crate::http::retry::{Patience, SystemClock};
 use crate::http::{Carrier, Target};
 use crate::lp::Event;
 use crate::post::batch::Limits;
+use crate::post::courier::Courier;
 use crate::post::deliver::{Deliverer, Server};
-use crate::post::{Desk, Dry, Error, Outlet, Periods, Place, Poster, Routing, Tally, Way};
+use crate::post::dry::Dry;
+use crate::post::{Desk, Error, Outlet, Periods, Place, Poster, Routing, Tally, Way};
 
 const NAME: &str = "lp-post";
 
@@ -162,14 +164,14 @@ fn way<'a>(args: &Args, sink: &mut Sink) -> anyhow::Result<Way<'a>> {
     if let Some(target) = args.target.target() {
         client.set_target(target);
     }
+    let clock = SystemClock::new(|time| signal::sleep(time).is_ok());
     let server = Server {
-        carrier: Box::new(client),
+        courier: Courier::new(Box::new(client), Box::new(clock), patience(args)),
         target: args.target.target().unwrap_or(Target::V1),
         org: org.clone(),
         buckets: args.create_buckets.then(|| Buckets::new(org.clone())),
     };
-    let clock = SystemClock::new(|time| signal::sleep(time).is_ok());
-    let mut deliverer = Deliverer::new(server, Box::new(clock), patience(args));
+    let mut deliverer = Deliverer::new(server);
     if args.target.target().is_none() {
         let mut desk = Desk {
             tally: &mut Tally::default(),

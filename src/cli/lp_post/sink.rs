@@ -129,7 +129,7 @@ impl Outlet for Sink {
                     context: &context,
                     input: &label.input,
                     line: reject.line,
-                    offset: 0,
+                    offset: None,
                     is_once: label.is_once,
                     had_context: true,
                 };

@@ -32,11 +32,14 @@ pub fn samples(server: &Server, wanted: &Samples) -> Samples {
     all
 }
 
-/// `name,label=value` in the order of the labels.
+/// `name,label=value` in the order of the labels, without the one that says the bucket.
 fn metric(labels: &Json) -> String {
     let mut name = labels["__name__"].as_str().unwrap().to_owned();
     let labels: BTreeMap<_, _> = labels.as_object().unwrap().iter().collect();
-    for (label, value) in labels.into_iter().filter(|(label, _)| *label != "__name__") {
+    for (label, value) in labels
+        .into_iter()
+        .filter(|(label, _)| !["__name__", "db"].contains(&label.as_str()))
+    {
         name.push_str(&format!(",{label}={}", value.as_str().unwrap()));
     }
     name

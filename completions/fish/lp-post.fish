@@ -1,0 +1,29 @@
+complete -c lp-post -l host -d 'URL of the server, http or https; may have a path' -r
+complete -c lp-post -l target -d 'What the server is' -r
+complete -c lp-post -s o -l org -d 'Organisation to write for, by name or ID' -r
+complete -c lp-post -s b -l bucket -d 'Write all points into this bucket, whatever the stream says' -r
+complete -c lp-post -l context -d 'Database and retention policy of points without context, as in the output of influx_inspect export -lponly' -r
+complete -c lp-post -l token-file -d 'Read the token from this file' -r -F
+complete -c lp-post -l token -d 'Token; user:password for InfluxDB 1.x' -r
+complete -c lp-post -l profile -d 'Take host, token and organisation from this profile of the influx command, where nothing else gives them' -r
+complete -c lp-post -l configs-path -d 'File with the profiles of the influx command, which is only read [default: ~/.influxdbv2/configs]' -r -F
+complete -c lp-post -l ca-cert -d 'Trust the certificates in this PEM file instead of those the system trusts' -r -F
+complete -c lp-post -l batch-lines -d 'Most records in one request' -r
+complete -c lp-post -l batch-bytes -d 'Most bytes in one request, before compression; a longer record goes alone' -r
+complete -c lp-post -l timeout -d 'How long to wait for an answer; a large request gets more' -r
+complete -c lp-post -l retry-max-time -d 'Give up, with status 75, when nothing has been stored for so long; 0s is never' -r
+complete -c lp-post -l retry-delay -d 'First wait before a request is sent again; doubles up to a minute' -r
+complete -c lp-post -l retention-period -d 'How long made buckets keep points: a duration or "infinite", for one bucket or for all that the stream says nothing of; may be repeated' -r
+complete -c lp-post -l rejects -d 'Append refused records to this file, each under a comment with its place and reason' -r -F
+complete -c lp-post -l max-rejects -d 'End the run, with status 69, after more than this many rejects [default: 10000, or 10 onto a terminal]' -r
+complete -c lp-post -l max-record -d 'Longest record to accept, in bytes' -r
+complete -c lp-post -l summary -d 'Write the figures of the run to this file, as JSON' -r -F
+complete -c lp-post -l merge-buckets -d 'Let --bucket put points together that the stream keeps apart'
+complete -c lp-post -l allow-http -d 'Send the token even over plain HTTP to another machine'
+complete -c lp-post -l insecure -d 'Do not check who the server is: anybody on the way can read the token and the data'
+complete -c lp-post -l create-buckets -d 'Make buckets that are missing, as soon as the stream names them'
+complete -c lp-post -l dry-run -d 'Send nothing: read, batch and compress, and say what would go where'
+complete -c lp-post -l allow-empty -d 'Take standard input without a single byte for success'
+complete -c lp-post -l verbose -d 'Print a line of figures at the end even if nobody looks and nothing was left out'
+complete -c lp-post -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lp-post -s V -l version -d 'Print version'

@@ -1,0 +1,85 @@
+//! What would be sent where, without sending it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::http::Target;
+use crate::post::Error;
+use crate::post::batch::Batch;
+use crate::post::deliver::pack;
+
+/// What would be sent, by bucket.
+#[derive(Debug, Default)]
+pub struct Dry {
+    pub(super) target: Option<Target>,
+    /// What would go into each bucket.
+    pub buckets: BTreeMap<String, Sent>,
+    packed: Vec<u8>,
+}
+
+/// What goes into one bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Points.
+    pub points: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of line protocol.
+    pub bytes: u64,
+    /// The same after compression.
+    pub packed: u64,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        let Self {
+            points,
+            requests,
+            bytes,
+            packed,
+        } = *self;
+        write!(
+            out,
+            "{points} point{} in {requests} request{}, ",
+            plural(points),
+            plural(requests)
+        )?;
+        write!(out, "{bytes} bytes, {packed} compressed")
+    }
+}
+
+impl Dry {
+    /// Nothing yet; `target` where one is named.
+    pub fn new(target: Option<Target>) -> Self {
+        Self {
+            target,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn count(&mut self, batch: &Batch) -> Result<(), Error> {
+        pack(batch.body(), &mut self.packed)?;
+        let bucket = self
+            .buckets
+            .entry(batch.label().bucket.clone())
+            .or_default();
+        bucket.points += batch.len() as u64;
+        bucket.requests += 1;
+        bucket.bytes += batch.body().len() as u64;
+        bucket.packed += self.packed.len() as u64;
+        Ok(())
+    }
+
+    /// All buckets together.
+    pub fn total(&self) -> Sent {
+        self.buckets
+            .values()
+            .fold(Sent::default(), |sum, one| Sent {
+                points: sum.points + one.points,
+                requests: sum.requests + one.requests,
+                bytes: sum.bytes + one.bytes,
+                packed: sum.packed + one.packed,
+            })
+    }
+}
