@@ -4,9 +4,9 @@
 //! `cargo test --locked --test it live -- --ignored`. `.ci/run` does it. A missing server is a failure.
 
 mod influx;
-mod servers;
+pub mod servers;
 mod victoria;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

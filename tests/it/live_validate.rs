@@ -7,12 +7,6 @@
 mod generate;
 #[path = "../../src/lp/validate/tests/rows.rs"]
 mod rows;
-#[allow(dead_code)]
-#[path = "live/servers.rs"]
-mod servers;
-#[allow(dead_code)]
-#[path = "live/wire.rs"]
-mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,11 +17,11 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use crate::harness::entries;
+use crate::live::servers::Server;
+use crate::live::wire::{self, Value};
 use lineflow::lp::escape::{self, Place};
 use lineflow::lp::record;
 use lineflow::lp::validate::{Fault, Rule, Target, Validator};
-use servers::Server;
-use wire::Value;
 
 /// How many bodies are made to hear a verdict, and how many to read back; most are one record.
 const BODIES: usize = 20_000;
