@@ -116,7 +116,7 @@ fn show(program: &str, record: &[u8], scene: &Scene<'_>, reason: &str) {
     let _ = writeln!(io::stderr(), "{program}: {scene}: {reason}: {head:?}{dots}");
 }
 
-fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {
+pub(super) fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {
     let name = path.display().to_string();
     if inputs.iter().any(|input| same_file(path, input)) {
         return Err(Failure::Usage(format!("--rejects {name}: is also an input")).into());
