@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::exit::{self, Failure};
 use super::input::{self, Input};
 use super::out::Out;
+use super::report::Progress;
 use crate::lp::{self, Change, Context, Entry, Event, Reader, Stream, stream};
 
 /// Where an entry stands and what holds there. Prints as `file:line: offset n`.
@@ -56,7 +57,7 @@ pub trait Program {
 }
 
 /// What went through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Fed {
     /// Points read.
     pub points: u64,
@@ -64,6 +65,8 @@ pub struct Fed {
     pub bytes: u64,
     /// Points that earlier programs say they left out.
     pub left_out: u64,
+    /// Shows it meanwhile.
+    pub progress: Progress,
 }
 
 /// Run all inputs past `program`. `fed` counts even if the result is an error.
@@ -101,6 +104,7 @@ fn run_one(
             take(entry, &name, &mut stream, program, fed)?;
         }
         program.idle()?;
+        fed.progress.count(fed.bytes, fed.points);
         let (line, offset) = reader.place();
         if !reader.fill().map_err(|err| at(err, &name, line, offset))? {
             break;
@@ -169,6 +173,7 @@ fn take(
         }
         Event::Dropped => return Ok(()),
         Event::End { left_out } => fed.left_out += left_out,
+        Event::Comment => fed.progress.comment(entry.bytes),
         _ => {}
     }
     program.other(&event, entry.bytes, &scene)?;
@@ -273,7 +278,7 @@ pub fn relay(
 ) -> anyhow::Result<()> {
     let mut relay = Relay {
         filter,
-        out: Out::stdout()?,
+        out: Out::stdout()?.beside(&fed.progress),
         begun: Tally::default(),
     };
     let result = run(args, example, &mut relay, fed);

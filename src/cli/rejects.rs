@@ -9,6 +9,7 @@ use bstr::ByteSlice;
 
 use super::exit::Failure;
 use super::feed::Scene;
+use super::report::Progress;
 use crate::lp::frame::Framer;
 use crate::lp::{Context, context};
 
@@ -36,6 +37,7 @@ pub struct Rejects {
     /// The context that the file is in.
     context: Context,
     count: u64,
+    progress: Progress,
 }
 
 impl Rejects {
@@ -51,7 +53,14 @@ impl Rejects {
             file,
             context: Context::default(),
             count: 0,
+            progress: Progress::default(),
         })
+    }
+
+    /// Stay clear of the progress when rejects are shown.
+    pub fn beside(mut self, progress: &Progress) -> Self {
+        self.progress = progress.clone();
+        self
     }
 
     /// How many there were.
@@ -64,7 +73,8 @@ impl Rejects {
         self.count += 1;
         let Some((name, file)) = &mut self.file else {
             if self.count <= SHOWN {
-                show(self.program, record, scene, reason);
+                let show = || show(self.program, record, scene, reason);
+                self.progress.suspend(show);
             }
             return Ok(());
         };
@@ -106,7 +116,7 @@ fn show(program: &str, record: &[u8], scene: &Scene<'_>, reason: &str) {
     let _ = writeln!(io::stderr(), "{program}: {scene}: {reason}: {head:?}{dots}");
 }
 
-fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {
+pub(super) fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {
     let name = path.display().to_string();
     if inputs.iter().any(|input| same_file(path, input)) {
         return Err(Failure::Usage(format!("--rejects {name}: is also an input")).into());
