@@ -8,4 +8,5 @@ mod lp_filter;
 mod lp_post;
 mod lp_rate;
 mod lp_split;
+mod lp_split_out;
 mod server;
