@@ -11,6 +11,7 @@ mod lp_post_access;
 mod lp_post_faults;
 mod lp_rate;
 mod lp_split;
+mod lp_split_out;
 mod oracle;
 mod pipeline;
 mod server;
