@@ -103,9 +103,14 @@ impl Batch {
         self.lines.push(line);
     }
 
-    /// What it takes in memory.
-    fn size(&self) -> usize {
-        self.body.len() + self.len() * PLACE
+    /// What it takes in memory, or nearly so.
+    pub(super) fn size(&self) -> usize {
+        let body = match self.body.len() {
+            // Small ones lie side by side, each with the room that it has to grow.
+            len @ ..SMALL => grown(len),
+            len => len,
+        };
+        body + self.len() * PLACE + usize::from(!self.is_empty()) * FRAME
     }
 
     fn clear(&mut self) {
@@ -116,8 +121,19 @@ impl Batch {
     }
 }
 
-/// What is kept of each record besides its bytes: end and line.
-const PLACE: usize = 16;
+/// What is kept of each record besides its bytes: end and line, in memory that grows by doubling.
+const PLACE: usize = 24;
+
+/// Memory of its own, of which only the pages in use count, begins here.
+const SMALL: usize = 128 << 10;
+
+/// So many bytes in memory that grows by doubling.
+fn grown(len: usize) -> usize {
+    len + len / 2
+}
+
+/// What is kept of each batch besides its records: label, lists, its place.
+const FRAME: usize = 512;
 
 /// How large batches grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +199,7 @@ impl Batches {
         if full && !batch.is_empty() {
             return Some(self.take(current));
         }
-        if self.total + len + PLACE <= total.get() || self.total == batch.size() {
+        if self.total + grown(len) + PLACE + FRAME <= total.get() || self.total == batch.size() {
             return None;
         }
         // The largest: it brings most memory back and wastes least of a request.
@@ -204,7 +220,7 @@ impl Batches {
         if let Some(batch) = self.open.get_mut(place) {
             let before = batch.size();
             batch.push(record, line, bad);
-            self.total += batch.size() - before;
+            self.total = self.total + batch.size() - before;
         }
     }
 
@@ -326,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_at_its_number_of_lines() {
-        let mut batches = batches(2, 100, 100);
+        let mut batches = batches(2, 100, 100_000);
         batches.switch(&label("b"));
         assert_eq!(
             0,
@@ -340,7 +356,7 @@ mod tests {
     #[test]
     fn a_batch_ends_before_it_grows_over_its_bytes() {
         for (bytes, expected) in [(5, 1), (6, 0), (7, 0)] {
-            let mut batches = batches(9, bytes, 100);
+            let mut batches = batches(9, bytes, 100_000);
             batches.switch(&label("b"));
             push(&mut batches, "12\n");
             assert_eq!(expected, push(&mut batches, "34\n").len(), "{bytes}");
@@ -349,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_record_longer_than_a_batch_goes_alone() {
-        let mut batches = batches(9, 4, 100);
+        let mut batches = batches(9, 4, 100_000);
         batches.switch(&label("b"));
         push(&mut batches, "1\n");
         assert_eq!(vec!["b:1\n"], push(&mut batches, "long record\n"));
@@ -358,7 +374,7 @@ mod tests {
 
     #[test]
     fn each_bucket_has_a_batch_of_its_own() {
-        let mut batches = batches(2, 100, 100);
+        let mut batches = batches(2, 100, 100_000);
         for (bucket, record) in [("a", "1\n"), ("b", "2\n"), ("a", "3\n"), ("b", "4\n")] {
             batches.switch(&label(bucket));
             assert_eq!(0, push(&mut batches, record).len());
@@ -369,8 +385,9 @@ mod tests {
 
     #[test]
     fn all_unfinished_batches_together_are_bounded_and_the_largest_goes_first() {
-        // Two bytes, or six, and what is kept of each record besides.
-        let mut batches = batches(100, 100, 95);
+        // Four batches and one more record fit; two more do not.
+        let four = 3 * grown(2) + grown(6) + 4 * (PLACE + FRAME);
+        let mut batches = batches(100, 1000, four + grown(2) + PLACE + FRAME);
         for (bucket, record) in [("a", "1\n"), ("b", "22222\n"), ("c", "3\n"), ("d", "4\n")] {
             batches.switch(&label(bucket));
             assert_eq!(0, push(&mut batches, record).len());
@@ -378,19 +395,23 @@ mod tests {
         assert_eq!(0, push(&mut batches, "5\n").len());
         assert_eq!(vec!["b:22222\n"], push(&mut batches, "6\n"));
         batches.switch(&label("c"));
-        assert_eq!(vec!["d:4\n5\n6\n"], push(&mut batches, "7\n7\n"));
-        assert_eq!(vec!["a:1\n", "c:3\n7\n7\n"], rest(&mut batches));
+        let long = format!("{}\n", "7".repeat(FRAME));
+        assert_eq!(vec!["d:4\n5\n6\n"], push(&mut batches, &long));
+        assert_eq!(
+            vec!["a:1\n".to_owned(), format!("c:3\n{long}")],
+            rest(&mut batches)
+        );
     }
 
     #[test]
     fn two_thousand_buckets_in_turn_stay_within_the_bound() {
-        let mut batches = batches(100, 1000, 4000);
+        let mut batches = batches(100, 1000, 100_000);
         let labels: Vec<_> = (0..2000).map(|n| label(&n.to_string())).collect();
         let mut gone = 0;
         for n in 0..20_000 {
             batches.switch(&labels[n * 7 % 2000]);
             gone += push(&mut batches, "m v=1 1\n").len();
-            assert!(batches.total <= 4000);
+            assert!(batches.total <= 100_000);
         }
         assert!(gone > 0);
         let waiting: usize = batches.open.iter().map(Batch::size).sum();
@@ -399,7 +420,7 @@ mod tests {
 
     #[test]
     fn records_can_be_found_again() {
-        let mut batches = batches(9, 100, 100);
+        let mut batches = batches(9, 100, 100_000);
         batches.switch(&label("b"));
         batches.push(None, b"one\n", 3, None);
         batches.push(None, b"two", 7, Some("no".into()));
@@ -415,7 +436,7 @@ mod tests {
 
     #[test]
     fn lanes_of_one_bucket_have_batches_of_their_own() {
-        let mut batches = batches(2, 100, 100);
+        let mut batches = batches(2, 100, 100_000);
         for (bucket, lane, record) in [
             ("a", 0, "1\n"),
             ("a", 1, "2\n"),

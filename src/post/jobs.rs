@@ -78,7 +78,7 @@ impl Shared {
 
     fn done(&self, batch: Batch, result: Result<(), Error>) {
         let mut state = self.lock();
-        state.bytes -= batch.body().len();
+        state.bytes -= batch.size();
         state.busy -= 1;
         if state.spare.is_empty() {
             state.spare.push(batch);
@@ -161,7 +161,7 @@ impl Pool {
 
     /// Hand over a batch, as soon as there is room for it.
     pub fn push(&mut self, batch: Batch, mark: Option<Mark>) -> Result<(), Error> {
-        let (len, room) = (batch.body().len(), self.room);
+        let (len, room) = (batch.size(), self.room);
         let mut state = self.wait_until(|state| state.bytes == 0 || state.bytes + len <= room)?;
         state.bytes += len;
         state.queue.push_back(Job { batch, mark });
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn lanes_are_held_up_alone_and_keep_their_order() {
-        let mut slow = slow(2, 100);
+        let mut slow = slow(2, 10_000);
         for (text, lane) in [("a1", 0), ("a2", 0), ("b1", 1), ("b2", 1)] {
             slow.pool.push(batch(text, Some(lane)), None).unwrap();
         }
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn whoever_is_free_takes_what_has_no_lane() {
-        let mut slow = slow(2, 100);
+        let mut slow = slow(2, 10_000);
         for text in ["1", "2", "3"] {
             slow.pool.push(batch(text, None), None).unwrap();
         }
@@ -319,8 +319,8 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_there_is_room_for() {
-        // Two batches of two bytes each; the third has to wait until one of them is done.
-        let mut slow = slow(1, 4);
+        // Two batches; the third has to wait until one of them is done.
+        let mut slow = slow(1, 2 * batch("1", None).size());
         slow.pool.push(batch("1", None), None).unwrap();
         slow.pool.push(batch("2", None), None).unwrap();
         slow.pool.stopped = Box::new(|| true);
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_is_reported_and_nothing_more_is_begun() {
-        let mut slow = slow(1, 100);
+        let mut slow = slow(1, 10_000);
         for text in ["1", "2"] {
             slow.pool.push(batch(text, None), None).unwrap();
         }

@@ -9,6 +9,8 @@ mod lp_filter;
 mod lp_post;
 mod lp_post_access;
 mod lp_post_faults;
+mod lp_post_jobs;
+mod lp_post_resume;
 mod lp_rate;
 mod lp_split;
 mod lp_split_out;
