@@ -11,6 +11,10 @@ complete -c lp-post -l ca-cert -d 'Trust the certificates in this PEM file inste
 complete -c lp-post -l batch-lines -d 'Most records in one request' -r
 complete -c lp-post -l batch-bytes -d 'Most bytes in one request, before compression; a longer record goes alone' -r
 complete -c lp-post -l timeout -d 'How long to wait for an answer; a large request gets more' -r
+complete -c lp-post -s j -l jobs -d 'Requests on their way at once' -r
+complete -c lp-post -l rate -d 'Send no more than this: 300MB/5min, serverless, serverless-free or unlimited' -r
+complete -c lp-post -l budget -d 'Share the rate with all processes on this machine that name this file' -r -F
+complete -c lp-post -l journal -d 'Keep a list of what is stored in this file, and do not send it again' -r -F
 complete -c lp-post -l retry-max-time -d 'Give up, with status 75, when nothing has been stored for so long; 0s is never' -r
 complete -c lp-post -l retry-delay -d 'First wait before a request is sent again; doubles up to a minute' -r
 complete -c lp-post -l retention-period -d 'How long made buckets keep points: a duration or "infinite", for one bucket or for all that the stream says nothing of; may be repeated' -r
@@ -25,5 +29,7 @@ complete -c lp-post -l create-buckets -d 'Make buckets that are missing, as soon
 complete -c lp-post -l dry-run -d 'Send nothing: read, batch and compress, and say what would go where'
 complete -c lp-post -l allow-empty -d 'Take standard input without a single byte for success'
 complete -c lp-post -l verbose -d 'Print a line of figures at the end even if nobody looks and nothing was left out'
+complete -c lp-post -l progress -d 'Draw progress even where nobody seems to look'
+complete -c lp-post -l quiet -d 'Never draw progress'
 complete -c lp-post -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lp-post -s V -l version -d 'Print version'

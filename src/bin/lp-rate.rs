@@ -1,29 +1,39 @@
 //! Passes a stream on, no faster than a rate.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lineflow::cli::feed::Fed;
 use lineflow::cli::lp_rate::{Args, NAME};
 use lineflow::cli::pace::{self, Clock, Pace};
 use lineflow::cli::rejects::Rejects;
-use lineflow::cli::{self, Outcome, report};
+use lineflow::cli::report::{self, Progress};
+use lineflow::cli::{self, Outcome};
 
 fn main() -> ExitCode {
     cli::main(run)
 }
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
-    let rate = args.rate()?;
+    let limits = args.limits()?;
     let rejects = Rejects::open(NAME, &args.rejects, &args.input.paths())?;
-    let mut fed = Fed::default();
-    let (mut pace, result);
-    if args.dry_run {
-        pace = Pace::new(rate, Clock::simulated(), rejects);
-        result = pace::dry_run(&args.input, rate, &mut pace, &mut fed);
-    } else {
-        pace = Pace::new(rate, Clock::real(), rejects);
-        result = pace::to_stdout(&args.input, &mut pace, &mut fed);
-    }
+    let clock = match (args.dry_run, &args.budget) {
+        (true, _) => Clock::simulated(),
+        (false, Some(_)) => Clock::host(),
+        (false, None) => Clock::real(),
+    };
+    let every = args.report.map(|n| Duration::from_secs(n.get()));
+    let progress = Progress::start(NAME, args.progress, every);
+    let mut fed = Fed {
+        progress: progress.clone(),
+        ..Fed::default()
+    };
+    let mut pace = Pace::new(limits, args.budget.as_deref(), clock, rejects, progress)?;
+    let result = match args.dry_run {
+        true => pace::dry_run(&args.input, limits, &mut pace, &mut fed),
+        false => pace::to_stdout(&args.input, &mut pace, &mut fed),
+    };
+    fed.progress.finish();
     let figures = vec![
         ("points read", fed.points),
         ("points passed", pace.passed()),
@@ -32,5 +42,5 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         ("seconds waited", pace.waited().as_secs()),
     ];
     let outcome = result.map(|()| Outcome::after(pace.rejected() + fed.left_out));
-    report::finish(NAME, &args.report, &figures, outcome)
+    report::finish(NAME, &args.figures, &figures, outcome)
 }

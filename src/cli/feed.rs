@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::exit::{self, Failure};
 use super::input::{self, Input};
 use super::out::Out;
+use super::report::Progress;
 use crate::lp::{self, Change, Context, Entry, Event, Reader, Stream, stream};
 
 /// Where an entry stands and what holds there. Prints as `file:line: offset n`.
@@ -19,8 +20,8 @@ pub struct Scene<'a> {
     pub input: &'a str,
     /// The first physical line, from 1.
     pub line: u64,
-    /// The offset in the decompressed input.
-    pub offset: u64,
+    /// The offset in the decompressed input, where it is known.
+    pub offset: Option<u64>,
     /// Whether each point is in the stream at most once.
     pub is_once: bool,
     /// Whether this input has named any context so far.
@@ -29,7 +30,9 @@ pub struct Scene<'a> {
 
 impl fmt::Display for Scene<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: offset {}", self.input, self.line, self.offset)
+        write!(f, "{}:{}", self.input, self.line)?;
+        self.offset
+            .map_or(Ok(()), |offset| write!(f, ": offset {offset}"))
     }
 }
 
@@ -54,7 +57,7 @@ pub trait Program {
 }
 
 /// What went through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Fed {
     /// Points read.
     pub points: u64,
@@ -62,6 +65,8 @@ pub struct Fed {
     pub bytes: u64,
     /// Points that earlier programs say they left out.
     pub left_out: u64,
+    /// Shows it meanwhile.
+    pub progress: Progress,
 }
 
 /// Run all inputs past `program`. `fed` counts even if the result is an error.
@@ -99,6 +104,7 @@ fn run_one(
             take(entry, &name, &mut stream, program, fed)?;
         }
         program.idle()?;
+        fed.progress.count(fed.bytes, fed.points);
         let (line, offset) = reader.place();
         if !reader.fill().map_err(|err| at(err, &name, line, offset))? {
             break;
@@ -167,6 +173,7 @@ fn take(
         }
         Event::Dropped => return Ok(()),
         Event::End { left_out } => fed.left_out += left_out,
+        Event::Comment => fed.progress.comment(entry.bytes),
         _ => {}
     }
     program.other(&event, entry.bytes, &scene)?;
@@ -184,7 +191,7 @@ fn scene_of<'a>(stream: &'a Stream, input: &'a str, line: u64, offset: u64) -> S
         context: stream.context(),
         input,
         line,
-        offset,
+        offset: Some(offset),
         is_once,
         had_context,
     }
@@ -234,6 +241,12 @@ pub trait Filter {
         out.write(text)
     }
 
+    /// Write what becomes of a comment that carries no context.
+    fn comment(&mut self, text: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
+        let _ = scene;
+        self.other(&Event::Comment, text, out)
+    }
+
     /// All that was read has been handled; the next entry may take its time, so everything has to go out.
     fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
         out.flush()
@@ -265,7 +278,7 @@ pub fn relay(
 ) -> anyhow::Result<()> {
     let mut relay = Relay {
         filter,
-        out: Out::stdout()?,
+        out: Out::stdout()?.beside(&fed.progress),
         begun: Tally::default(),
     };
     let result = run(args, example, &mut relay, fed);
@@ -314,6 +327,7 @@ impl<F: Filter> Program for Relay<'_, F> {
                 let points = tally.written - self.begun.written;
                 self.end(points, left_out + tally.left_out - self.begun.left_out)
             }
+            Event::Comment => self.filter.comment(entry, scene, &mut self.out),
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
             _ => self.filter.other(event, entry, &mut self.out),

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use super::exit::Closed;
-use super::{input, signal};
+use super::report::Progress;
+use super::{input, signal, tty};
 
 /// What is written at once: larger writes into a 64 KiB pipe are slower, not faster.
 const BLOCK: usize = 64 << 10;
@@ -14,6 +15,8 @@ const BLOCK: usize = 64 << 10;
 pub struct Out {
     file: File,
     buf: Vec<u8>,
+    /// Drawn on the terminal that the output goes to as well.
+    progress: Progress,
 }
 
 impl Out {
@@ -24,7 +27,33 @@ impl Out {
         Ok(Self {
             file,
             buf: Vec::with_capacity(2 * BLOCK),
+            progress: Progress::default(),
         })
+    }
+
+    /// Stay clear of the progress if both go to a terminal.
+    pub fn beside(mut self, progress: &Progress) -> Self {
+        if progress.is_drawn() && tty::is_terminal(tty::Stream::Stdout) {
+            self.progress = progress.clone();
+        }
+        self
+    }
+
+    /// Wait until a pipe takes some bytes: as many as fit one page are then written without waiting.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        const SLICE: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        loop {
+            signal::check()?;
+            match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&SLICE)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // What cannot be polled can be written.
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Append bytes.
@@ -32,7 +61,8 @@ impl Out {
         if bytes.len() >= BLOCK {
             // Not worth a copy.
             self.flush()?;
-            return self.file.write_all(bytes).map_err(closed);
+            let written = self.progress.suspend(|| self.file.write_all(bytes));
+            return written.map_err(closed);
         }
         self.buf.extend_from_slice(bytes);
         if self.buf.len() < BLOCK {
@@ -54,10 +84,10 @@ impl Out {
 
     /// Hand everything to the reader. To be called before any sleep or wait.
     pub fn flush(&mut self) -> anyhow::Result<()> {
+        let mut blocks = self.buf.chunks(BLOCK);
         let result = self
-            .buf
-            .chunks(BLOCK)
-            .try_for_each(|block| self.file.write_all(block));
+            .progress
+            .suspend(|| blocks.try_for_each(|block| self.file.write_all(block)));
         self.buf.clear();
         result.map_err(closed)?;
         Ok(signal::check()?)
@@ -65,7 +95,7 @@ impl Out {
 
     /// Flush for the last time, even if a signal has come.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        let result = self.file.write_all(&self.buf);
+        let result = self.progress.suspend(|| self.file.write_all(&self.buf));
         self.buf.clear();
         result.map_err(closed)
     }

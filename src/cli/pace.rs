@@ -1,17 +1,19 @@
 //! Lets a stream pass at its pace: by the clock, or by one that only says how long it would take.
 
+use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::exit::Failure;
 use super::feed::{self, Fed, Filter, Program, Scene, Tally};
 use super::lp_rate::EXAMPLE;
 use super::out::Out;
 use super::rejects::Rejects;
+use super::report::{Progress, span};
 use super::{input, signal};
-use crate::lp::{Change, Event};
-use crate::rate::{Pacer, Rate, TooLarge, Turn};
-
-/// Booked bytes are written when they are so many: the output writes by itself only later.
-const PIECE: u64 = 32 << 10;
+use crate::lp::{Change, Context, Event};
+use crate::rate::budget::{self, Budget, boot_clock};
+use crate::rate::{Counted, Limit, Meter, Pacer, Partitions, Rate, TooLarge, Turn, partitions};
 
 /// Shorter waits are drawn together, so that small records do not wake the processor for each.
 const NAP: Duration = Duration::from_millis(20);
@@ -19,86 +21,153 @@ const NAP: Duration = Duration::from_millis(20);
 /// How long to sleep without a look at the clock and the stop flag.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Tells the time since it was made, and waits.
+/// What may pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes.
+    pub rate: Rate,
+    /// Points in a time.
+    pub points: Option<Limit>,
+    /// Partitions written to in a time, for each bucket.
+    pub partitions: Option<Limit>,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rate.fmt(f)?;
+        if let Some(limit) = self.points {
+            write!(f, ", {} points", Counted(limit))?;
+        }
+        if let Some(limit) = self.partitions {
+            write!(f, ", {} partitions", Counted(limit))?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the time, and waits.
 #[derive(Debug)]
 pub struct Clock {
-    /// `None` where nothing really waits.
-    start: Option<Instant>,
+    source: Source,
     waited: Duration,
 }
 
+#[derive(Debug)]
+enum Source {
+    /// Time since the program started.
+    Own(Instant),
+    /// Time since the host started, which others share.
+    Host,
+    /// Time that moves by waiting only, and that at once.
+    Simulated,
+}
+
 impl Clock {
-    /// The clock on the wall.
-    pub fn real() -> Self {
+    fn of(source: Source) -> Self {
         Self {
-            start: Some(Instant::now()),
+            source,
             waited: Duration::ZERO,
         }
+    }
+
+    /// The clock on the wall.
+    pub fn real() -> Self {
+        Self::of(Source::Own(Instant::now()))
+    }
+
+    /// The clock that all processes of the host share.
+    pub fn host() -> Self {
+        Self::of(Source::Host)
     }
 
     /// A clock that only moves by waiting, and that at once.
     pub fn simulated() -> Self {
-        Self {
-            start: None,
-            waited: Duration::ZERO,
-        }
+        Self::of(Source::Simulated)
     }
 
     fn now(&self) -> Duration {
-        self.start.map_or(self.waited, |start| start.elapsed())
+        match self.source {
+            Source::Own(start) => start.elapsed(),
+            Source::Host => boot_clock(),
+            Source::Simulated => self.waited,
+        }
     }
 
     fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
+        let until = self.now() + time;
         self.waited += time;
-        let Some(start) = self.start else {
+        if matches!(self.source, Source::Simulated) {
             return Ok(());
-        };
+        }
         // By the clock: what one slice sleeps too long the next one sleeps less.
-        let until = start.elapsed() + time;
-        while let Some(rest) = until
-            .checked_sub(start.elapsed())
-            .filter(|rest| !rest.is_zero())
-        {
+        while let Some(rest) = until.checked_sub(self.now()).filter(|rest| !rest.is_zero()) {
             signal::sleep(rest.min(SLICE))?;
         }
         Ok(())
     }
 }
 
+/// What stands between a record and the output.
+#[derive(Clone, Copy, Debug)]
+enum Gate {
+    Partitions(u64),
+    Points,
+    Bytes(u64),
+}
+
 /// Lets records pass when it is their turn.
 #[derive(Debug)]
 pub struct Pace {
-    /// `None` where everything may pass at once.
-    pacer: Option<Pacer>,
+    /// `None` where any number of bytes may pass at once.
+    bytes: Option<Meter>,
+    points: Option<Pacer>,
+    partitions: Option<Partitions>,
     clock: Clock,
     rejects: Rejects,
+    progress: Progress,
     /// Bytes that are on their way to the output.
     booked: u64,
+    booked_points: u64,
     /// All bytes that have passed.
-    bytes: u64,
-    points: u64,
+    bytes_passed: u64,
+    points_passed: u64,
 }
 
 impl Pace {
-    /// Start now; `rejects` takes records that can never pass.
-    pub fn new(rate: Rate, clock: Clock, rejects: Rejects) -> Self {
-        let pacer = match rate {
-            Rate::Unlimited => None,
-            Rate::Limited(limit) => Some(Pacer::new(limit, clock.now())),
+    /// Start now; `rejects` takes records that can never pass, `budget` shares the rate with others.
+    pub fn new(
+        limits: Limits,
+        budget: Option<&Path>,
+        clock: Clock,
+        rejects: Rejects,
+        progress: Progress,
+    ) -> anyhow::Result<Self> {
+        let now = clock.now();
+        let bytes = match (limits.rate, budget) {
+            (Rate::Unlimited, _) => None,
+            (Rate::Limited(limit), None) => Some(Meter::Own(Pacer::new(limit, now))),
+            (Rate::Limited(limit), Some(path)) => {
+                let budget = Budget::open(path, limit, now).map_err(failure)?;
+                Some(Meter::Shared(budget))
+            }
         };
-        Self {
-            pacer,
+        Ok(Self {
+            bytes,
+            points: limits.points.map(|limit| Pacer::new(limit, now)),
+            partitions: limits.partitions.map(Partitions::new),
             clock,
-            rejects,
+            rejects: rejects.beside(&progress),
+            progress,
             booked: 0,
-            bytes: 0,
-            points: 0,
-        }
+            booked_points: 0,
+            bytes_passed: 0,
+            points_passed: 0,
+        })
     }
 
     /// Points that have passed.
     pub fn passed(&self) -> u64 {
-        self.points
+        self.points_passed
     }
 
     /// Points that never can.
@@ -117,8 +186,8 @@ impl Pace {
         scene: &Scene<'_>,
         out: Option<&mut Out>,
     ) -> anyhow::Result<()> {
-        match self.pass(record, out)? {
-            Ok(()) => self.points += 1,
+        match self.pass(record, true, out)? {
+            Ok(()) => self.points_passed += 1,
             Err(err) => self.rejects.add(record, scene, &err.to_string())?,
         }
         Ok(())
@@ -127,44 +196,132 @@ impl Pace {
     /// A comment cannot be left out, so one that is larger than the limit passes in pieces.
     fn comment(&mut self, text: &[u8], mut out: Option<&mut Out>) -> anyhow::Result<()> {
         let limit = self
-            .pacer
+            .bytes
             .as_ref()
-            .map_or(u64::MAX, |pacer| pacer.limit().amount());
+            .map_or(u64::MAX, |meter| meter.limit().amount());
         let piece = usize::try_from(limit).unwrap_or(usize::MAX);
         for piece in text.chunks(piece) {
-            self.pass(piece, out.as_deref_mut())??;
+            self.pass(piece, false, out.as_deref_mut())??;
         }
         Ok(())
+    }
+
+    /// The points that come now belong to this context.
+    fn enter(&mut self, context: &Context) {
+        if let Some(partitions) = &mut self.partitions {
+            partitions.enter(partitions::bucket(context).as_ref());
+        }
     }
 
     /// Write `bytes` as soon as they may pass; what can never pass is handed back with the reason.
     fn pass(
         &mut self,
         bytes: &[u8],
+        is_point: bool,
         mut out: Option<&mut Out>,
     ) -> anyhow::Result<Result<(), TooLarge>> {
         let n = bytes.len() as u64;
-        while let Some(pacer) = &mut self.pacer {
-            let wait = match pacer.book(self.clock.now(), n) {
-                Ok(Turn::Go) => break,
-                Ok(Turn::Wait(wait)) => wait.max(NAP.min(pacer.full_in() / 2)),
-                Err(err) => return Ok(Err(err)),
-            };
-            if self.booked > 0 {
-                self.flush(out.as_deref_mut())?;
-            } else {
-                self.clock.wait(wait)?;
+        if self.is_limited() {
+            if let Err(err) = self.admit(bytes, is_point, out.as_deref_mut())? {
+                return Ok(Err(err));
             }
+            self.booked += n;
+            self.booked_points += u64::from(is_point);
         }
+        self.bytes_passed += n;
         if let Some(out) = out.as_deref_mut() {
             out.write(bytes)?;
         }
-        self.bytes += n;
-        self.booked += n;
-        if self.pacer.is_some() && self.booked >= PIECE {
+        if self.booked >= self.piece() {
             self.flush(out)?;
         }
         Ok(Ok(()))
+    }
+
+    fn is_limited(&self) -> bool {
+        self.bytes.is_some() || self.points.is_some() || self.partitions.is_some()
+    }
+
+    /// So much is gathered before it is written: the output writes by itself only later.
+    fn piece(&self) -> u64 {
+        self.bytes.as_ref().map_or(32 << 10, Meter::piece)
+    }
+
+    /// Wait until `bytes` may pass, and book them.
+    fn admit(
+        &mut self,
+        bytes: &[u8],
+        is_point: bool,
+        mut out: Option<&mut Out>,
+    ) -> anyhow::Result<Result<(), TooLarge>> {
+        let n = bytes.len() as u64;
+        if let Some(limit) = self.bytes.as_ref().map(Meter::limit)
+            && n > limit.amount()
+        {
+            return Ok(Err(TooLarge { bytes: n, limit }));
+        }
+        if self.booked > 0 && self.booked + n > self.piece() {
+            self.flush(out.as_deref_mut())?;
+        }
+        let partition = match &self.partitions {
+            Some(_) if is_point => Some(partitions::number(bytes)),
+            _ => None,
+        };
+        if let Some(partition) = partition {
+            self.through(Gate::Partitions(partition), out.as_deref_mut())?;
+        }
+        if is_point {
+            self.through(Gate::Points, out.as_deref_mut())?;
+        }
+        if let (Some(Meter::Shared(_)), 0, Some(out)) = (&self.bytes, self.booked, &out) {
+            // What is booked while a reader makes us wait is lost to all others.
+            out.wait()?;
+        }
+        self.through(Gate::Bytes(n), out)?;
+        if let (Some(partition), Some(partitions)) = (partition, &mut self.partitions) {
+            partitions.touch(self.clock.now(), partition);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Wait until a gate opens. What is on its way is written before any wait.
+    fn through(&mut self, gate: Gate, mut out: Option<&mut Out>) -> anyhow::Result<()> {
+        while let Some(wait) = self.ask(gate)? {
+            if self.booked > 0 {
+                self.flush(out.as_deref_mut())?;
+            } else {
+                self.progress.count(self.bytes_passed, self.points_passed);
+                self.progress.held_up(matches!(gate, Gate::Partitions(_)));
+                let result = self.clock.wait(wait);
+                self.progress.held_up(false);
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Book at a gate, or say how long to wait for it.
+    fn ask(&mut self, gate: Gate) -> anyhow::Result<Option<Duration>> {
+        let now = self.clock.now();
+        let (turn, full_in) = match (
+            gate,
+            &mut self.partitions,
+            &mut self.points,
+            &mut self.bytes,
+        ) {
+            (Gate::Partitions(partition), Some(partitions), _, _) => {
+                (partitions.ask(now, partition), Duration::ZERO)
+            }
+            (Gate::Points, _, Some(pacer), _) => (pacer.book(now, 1)?, pacer.full_in()),
+            (Gate::Bytes(n), _, _, Some(meter)) => {
+                (meter.book(now, n).map_err(failure)??, meter.full_in())
+            }
+            _ => return Ok(None),
+        };
+        Ok(match turn {
+            Turn::Go => None,
+            Turn::Wait(wait) => Some(wait.max(NAP.min(full_in / 2))),
+        })
     }
 
     /// Write what is booked and charge it, at the time when it is written.
@@ -172,11 +329,29 @@ impl Pace {
         if let Some(out) = out {
             out.flush()?;
         }
-        if let Some(pacer) = &mut self.pacer {
-            pacer.passed(self.clock.now(), self.booked);
+        let now = self.clock.now();
+        if let Some(meter) = &mut self.bytes {
+            meter.passed(now, self.booked).map_err(failure)?;
         }
+        if let Some(pacer) = &mut self.points {
+            pacer.passed(now, self.booked_points);
+        }
+        if let Some(partitions) = &mut self.partitions {
+            partitions.passed(now);
+        }
+        self.progress.count(self.bytes_passed, self.points_passed);
         self.booked = 0;
+        self.booked_points = 0;
         Ok(())
+    }
+}
+
+fn failure(err: budget::Error) -> anyhow::Error {
+    match err {
+        budget::Error::Io { ref source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+            err.into()
+        }
+        _ => Failure::Config(format!("--budget {:#}", anyhow::Error::from(err))).into(),
     }
 }
 
@@ -195,6 +370,10 @@ impl Filter for Pace {
         self.comment(entry, Some(out))
     }
 
+    fn entered(&mut self, scene: &Scene<'_>) {
+        self.enter(scene.context);
+    }
+
     fn other(&mut self, _: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
         self.comment(text, Some(out))
     }
@@ -205,7 +384,7 @@ impl Filter for Pace {
 
     fn tally(&self) -> Tally {
         Tally {
-            written: self.points,
+            written: self.points_passed,
             left_out: self.rejects.count(),
         }
     }
@@ -225,8 +404,12 @@ impl Program for Dry<'_> {
         self.0.point(record, scene, None)
     }
 
-    fn other(&mut self, _: &Event, entry: &[u8], _: &Scene<'_>) -> anyhow::Result<()> {
-        self.0.comment(entry, None)
+    fn other(&mut self, event: &Event, entry: &[u8], scene: &Scene<'_>) -> anyhow::Result<()> {
+        self.0.comment(entry, None)?;
+        if !matches!(event, Event::Comment | Event::Blank) {
+            self.0.enter(scene.context);
+        }
+        Ok(())
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
@@ -237,48 +420,15 @@ impl Program for Dry<'_> {
 /// Read all inputs and say how long they would take to pass.
 pub fn dry_run(
     args: &input::Args,
-    rate: Rate,
+    limits: Limits,
     pace: &mut Pace,
     fed: &mut Fed,
 ) -> anyhow::Result<()> {
     feed::run(args, EXAMPLE, &mut Dry(pace), fed)?;
+    fed.progress.finish();
     pace.rejects.finish()?;
-    let (bytes, points, time) = (pace.bytes, pace.points, span(pace.waited()));
+    let (bytes, points, time) = (pace.bytes_passed, pace.points_passed, span(pace.waited()));
     let mut out = Out::stdout()?;
-    out.write(format!("{bytes} bytes with {points} points take {time} at {rate}\n").as_bytes())?;
+    out.write(format!("{bytes} bytes with {points} points take {time} at {limits}\n").as_bytes())?;
     out.finish()
-}
-
-/// A length of time for people: its two largest units, rounded up.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    let (minutes, hours) = (seconds.div_ceil(60), seconds.div_ceil(3_600));
-    match (seconds, minutes) {
-        (0..60, _) => format!("{seconds}s"),
-        (60..3_600, _) => format!("{}min {}s", seconds / 60, seconds % 60),
-        (_, 0..1_440) => format!("{}h {}min", minutes / 60, minutes % 60),
-        _ => format!("{}d {}h", hours / 24, hours % 24),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_short_and_never_too_short() {
-        for (millis, expected) in [
-            (0, "0s"),
-            (1, "1s"),
-            (59_000, "59s"),
-            (59_001, "1min 0s"),
-            (3_599_000, "59min 59s"),
-            (3_601_000, "1h 1min"),
-            (86_399_000, "1d 0h"),
-            (90_000_000, "1d 1h"),
-            (4_233_600_000, "49d 0h"),
-        ] {
-            assert_eq!(expected, span(Duration::from_millis(millis)), "{millis}");
-        }
-    }
 }

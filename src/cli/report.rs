@@ -1,4 +1,6 @@
-//! The figures of a run: a line for people, a file for programs.
+//! The figures of a run: progress meanwhile, a line for people, a file for programs.
+
+mod progress;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::{Outcome, exit, tty};
+
+pub use progress::{Args as ProgressArgs, Progress, span};
 
 /// What to tell of the run.
 #[derive(clap::Args, Clone, Debug)]

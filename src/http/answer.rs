@@ -44,6 +44,8 @@ pub struct Delay {
     pub suspicious: bool,
     /// Whether it is a limit that does not reset by itself.
     pub stuck: bool,
+    /// Whether the server has had more than it takes, from everybody together.
+    pub overrun: bool,
 }
 
 /// Why there is no hope.
@@ -74,6 +76,7 @@ pub fn judge(answer: &Answer) -> Verdict {
             reason: with_status(429, text),
             suspicious: false,
             stuck: answer.retry_after.is_none() && text.contains("cardinality"),
+            overrun: true,
         }),
         500 => failed(said),
         501 | 505 => Verdict::Hopeless(Hopeless::Setting(with_status(answer.status, text))),
@@ -116,7 +119,7 @@ fn later(status: u16, text: &str, suspicious: bool) -> Verdict {
     Verdict::Later(Delay {
         reason: with_status(status, text),
         suspicious,
-        stuck: false,
+        ..Delay::default()
     })
 }
 

@@ -16,6 +16,9 @@ use crate::http::{Answer, Carrier, Payload, Target, Token, Trouble};
 /// What is read of an answer's body: 1.x and 2.x repeat every line they cannot read.
 const BODY_AT_MOST: u64 = 1 << 20;
 
+/// Connections that wait for their next request.
+const IDLE: usize = 256;
+
 /// Slower than this and the request is given up.
 const SLOWEST_BYTES_PER_SECOND: u64 = 100_000;
 
@@ -126,8 +129,8 @@ pub enum SetupError {
     Proxy,
 }
 
-/// One server.
-#[derive(Debug)]
+/// One server; clones share their connections.
+#[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
     settings: Settings,
@@ -321,6 +324,8 @@ fn agent(settings: &Settings, roots: RootCerts) -> Result<Agent, SetupError> {
         // Without this the library takes HTTPS_PROXY for everything.
         .proxy(proxy)
         .tls_config(tls)
+        .max_idle_connections(IDLE)
+        .max_idle_connections_per_host(IDLE)
         .user_agent(concat!("lp-post/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(settings.connect))
         .timeout_connect(Some(settings.connect))

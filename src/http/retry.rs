@@ -4,7 +4,8 @@
 //! Time comes from a [`Clock`], which tests replace.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -25,31 +26,45 @@ pub trait Clock {
     fn sleep(&mut self, time: Duration) -> bool;
 }
 
-/// The clock of this machine.
-#[derive(Debug)]
+/// Waits, and says whether nothing came meanwhile that calls for a stop.
+pub type Sleep = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+
+/// The clock of this machine; clones show the same time.
+#[derive(Clone)]
 pub struct SystemClock {
-    start: Instant,
+    now: fn() -> Duration,
+    sleep: Sleep,
     /// State of a xorshift generator; never zero.
     state: u64,
-    /// Waits, and says whether nothing came meanwhile that calls for a stop.
-    sleep: fn(Duration) -> bool,
 }
 
 impl SystemClock {
-    /// A clock that waits by `sleep`, which returns early with `false` where there is a call to stop.
-    pub fn new(sleep: fn(Duration) -> bool) -> Self {
+    /// A clock that shows `now` and waits by `sleep`.
+    pub fn new(now: fn() -> Duration, sleep: Sleep) -> Self {
         Self {
-            start: Instant::now(),
-            // A fresh hasher is seeded by the system: two processes do not wait in step.
-            state: RandomState::new().hash_one(0) | 1,
+            now,
             sleep,
+            state: seed(),
+        }
+    }
+
+    /// The same time for somebody else, who must not wait in step.
+    pub fn another(&self) -> Self {
+        Self {
+            state: seed(),
+            ..self.clone()
         }
     }
 }
 
+/// A fresh hasher is seeded by the system.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0) | 1
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        (self.now)()
     }
 
     fn wall(&self) -> Timestamp {
@@ -339,7 +354,7 @@ pub(crate) mod tests {
 
     #[test]
     fn chance_stays_below_one() {
-        let mut clock = SystemClock::new(|_| true);
+        let mut clock = SystemClock::new(|| Duration::ZERO, Arc::new(|_| true));
         for _ in 0..1000 {
             assert!((0.0..1.0).contains(&clock.chance()));
         }

@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub mod context;
+pub mod dialect;
 pub mod escape;
 pub mod frame;
 pub mod glob;
@@ -12,6 +13,7 @@ pub mod number;
 pub mod reader;
 pub mod record;
 pub mod stream;
+pub mod validate;
 
 pub use context::{Change, Context};
 pub use reader::{Entry, Reader};

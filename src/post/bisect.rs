@@ -21,6 +21,11 @@ impl Part {
         Self::of(Some(0..n))
     }
 
+    /// All records of a batch that may be sent.
+    pub fn good(batch: &Batch) -> Self {
+        Self::all(batch.len()).without(batch.bad().iter().map(|(record, _)| *record))
+    }
+
     /// One record.
     pub fn one(record: usize) -> Self {
         Self::of(Some(record..record + 1))
@@ -48,16 +53,39 @@ impl Part {
         self.ranges.iter().flat_map(Clone::clone)
     }
 
-    /// What is to be sent: a piece of the batch itself where all records stand together, else a copy in `buf`.
-    pub fn body<'a>(&self, batch: &'a Batch, buf: &'a mut Vec<u8>) -> &'a [u8] {
-        if let [range] = self.ranges.as_slice() {
-            return batch.slice(range.clone());
+    /// What is to be sent, in pieces of the batch.
+    pub fn slices<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a [u8]> {
+        self.ranges.iter().map(|range| batch.slice(range.clone()))
+    }
+
+    /// How many bytes that are.
+    pub fn bytes(&self, batch: &Batch) -> usize {
+        self.slices(batch).map(<[u8]>::len).sum()
+    }
+
+    /// The same records in parts of at most `most` bytes, as far as single records allow.
+    pub fn pieces(self, batch: &Batch, most: usize) -> Vec<Self> {
+        if self.bytes(batch) <= most {
+            return vec![self];
         }
-        buf.clear();
-        for range in &self.ranges {
-            buf.extend_from_slice(batch.slice(range.clone()));
+        let mut pieces = Vec::new();
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        for record in self.records() {
+            let len = batch.record(record).len();
+            if bytes + len > most && bytes > 0 {
+                pieces.push(Self {
+                    ranges: std::mem::take(&mut piece),
+                });
+                bytes = 0;
+            }
+            bytes += len;
+            match piece.last_mut() {
+                Some(Range { end, .. }) if *end == record => *end += 1,
+                _ => piece.push(record..record + 1),
+            }
         }
-        buf
+        pieces.push(Self { ranges: piece });
+        pieces
     }
 
     /// The first half and the second, which is the smaller one.
@@ -106,12 +134,11 @@ pub struct Named {
 pub fn named(batch: &Batch, part: &Part, refusal: &Refusal) -> Named {
     let records: Vec<usize> = part.records().collect();
     if refusal.lines.is_empty() || refusal.from_text {
-        let mut buf = Vec::new();
-        let body = part.body(batch, &mut buf);
-        if NAMING
-            .iter()
-            .any(|words| memmem::find(body, words.as_bytes()).is_some())
-        {
+        let holds = |slice: &[u8]| {
+            let mut words = NAMING.iter();
+            words.any(|words| memmem::find(slice, words.as_bytes()).is_some())
+        };
+        if part.slices(batch).any(holds) {
             return Named::default();
         }
     }
@@ -186,7 +213,7 @@ mod tests {
         });
         batches.switch(&Arc::default());
         for record in records {
-            batches.push(format!("{record}\n").as_bytes(), 1);
+            batches.push(None, format!("{record}\n").as_bytes(), 1, None);
         }
         batches.take_all().remove(0)
     }
@@ -204,9 +231,22 @@ mod tests {
         let part = Part::all(6).without([0, 2, 5].into_iter());
         assert_eq!(vec![1, 3, 4], positions(&part));
         let batch = batch(&["a", "b", "c", "d", "e", "f"]);
-        let mut buf = Vec::new();
-        assert_eq!(b"b\nd\ne\n", part.body(&batch, &mut buf));
-        assert_eq!(batch.body(), Part::all(6).body(&batch, &mut buf));
+        let body = |part: &Part| part.slices(&batch).collect::<Vec<_>>().concat();
+        assert_eq!(b"b\nd\ne\n".to_vec(), body(&part));
+        assert_eq!(
+            (6, batch.body().to_vec()),
+            (part.bytes(&batch), body(&Part::all(6)))
+        );
+        let pieces = |most| {
+            part.clone()
+                .pieces(&batch, most)
+                .iter()
+                .map(positions)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(vec![vec![1, 3, 4]], pieces(6));
+        assert_eq!(vec![vec![1, 3], vec![4]], pieces(5));
+        assert_eq!(vec![vec![1], vec![3], vec![4]], pieces(1));
         let (first, second) = part.halves();
         assert_eq!(
             (vec![1, 3], vec![4]),

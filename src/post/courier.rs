@@ -1,11 +1,14 @@
 //! Sends one request until there is an answer to it, or patience ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::answer::{Delay, Hopeless, Refusal, Verdict, judge, passes};
 use crate::http::retry::{Clock, Failures, Patience, hint};
 use crate::http::{Answer, Carrier, Payload, Target, Trouble};
-use crate::post::{Desk, Error};
+use crate::post::Error;
+use crate::post::desk::Desk;
+use crate::post::gate::{Gate, Pass};
 
 /// So many connections that end without an answer mean that the records may be the cause.
 const CLOSED_OFTEN: u32 = 3;
@@ -13,9 +16,6 @@ const CLOSED_OFTEN: u32 = 3;
 const FAILED_OFTEN: u32 = 5;
 /// So many times a limit that does not reset by itself.
 const STUCK_OFTEN: u32 = 3;
-
-/// Failures in a row that are told one by one; after these one a minute.
-const TOLD: u32 = 3;
 
 /// How a request to write ended.
 pub enum Reply {
@@ -27,6 +27,8 @@ pub enum Reply {
     TooLarge(String),
     /// It fails again and again, and these very records may be the cause.
     Suspect(String),
+    /// The connection ends again and again: these records may be the cause, or their number.
+    Cut(String),
     /// There is no such bucket.
     NoBucket(String),
 }
@@ -53,30 +55,43 @@ enum Read {
     Later(Delay, Option<Duration>),
 }
 
-/// Takes requests to a server, again and again.
-pub struct Courier<'a> {
-    carrier: Box<dyn Carrier + 'a>,
-    clock: Box<dyn Clock + 'a>,
-    patience: Patience,
-    failures: Failures,
-    /// When trouble was told last.
-    told: Option<Duration>,
+/// What all couriers share.
+#[derive(Clone)]
+pub struct Common {
+    /// Where everything is counted and told.
+    pub desk: Arc<Desk>,
+    /// What every write passes before it is sent.
+    pub gate: Arc<Gate>,
+    /// How patient to be.
+    pub patience: Patience,
 }
 
-impl<'a> Courier<'a> {
+/// Takes requests to a server, again and again.
+pub struct Courier {
+    carrier: Box<dyn Carrier + Send>,
+    clock: Box<dyn Clock + Send>,
+    common: Common,
+    failures: Failures,
+}
+
+impl Courier {
     /// Ready for the first request.
     pub fn new(
-        carrier: Box<dyn Carrier + 'a>,
-        clock: Box<dyn Clock + 'a>,
-        patience: Patience,
+        carrier: Box<dyn Carrier + Send>,
+        clock: Box<dyn Clock + Send>,
+        common: Common,
     ) -> Self {
         Self {
             carrier,
             clock,
-            patience,
+            common,
             failures: Failures::default(),
-            told: None,
         }
+    }
+
+    /// What all couriers share.
+    pub fn common(&self) -> &Common {
+        &self.common
     }
 
     /// Speak to the server as one of this family from here on.
@@ -93,18 +108,25 @@ impl<'a> Courier<'a> {
         packed: &[u8],
         bytes: u64,
         may_suspect: bool,
-        desk: &mut Desk<'_>,
     ) -> Result<Reply, Error> {
         self.failures.begin();
         let mut odd = Odd::default();
         loop {
-            desk.tally.requests += 1;
-            desk.tally.bytes += bytes;
-            desk.tally.packed += packed.len() as u64;
-            let result = self.carry(path, Payload::GzipLines(packed), desk);
-            let (delay, hint) = match self.read(result, &mut odd, desk)? {
+            match self.common.gate.pass(bytes, &mut *self.clock)? {
+                Pass::Never(reason) => return Ok(Reply::TooLarge(reason)),
+                Pass::Go(waits) => self.common.desk.count(|tally| {
+                    tally.waited += waits.server;
+                    tally.paced += waits.limit;
+                    tally.requests += 1;
+                    tally.bytes += bytes;
+                    tally.packed += packed.len() as u64;
+                }),
+            }
+            let result = self.carry(path, Payload::GzipLines(packed));
+            let (delay, hint) = match self.read(result, &mut odd)? {
                 Read::Reply(reply) => {
                     self.failures.clear();
+                    self.common.desk.relief();
                     return Ok(reply);
                 }
                 Read::Later(delay, hint) => (delay, hint),
@@ -116,18 +138,16 @@ impl<'a> Courier<'a> {
                 )));
             }
             if may_suspect && self.is_suspicious(&odd) {
-                return Ok(Reply::Suspect(delay.reason));
+                return Ok(match odd.closed {
+                    0 => Reply::Suspect(delay.reason),
+                    _ => Reply::Cut(delay.reason),
+                });
             }
-            self.wait(&delay.reason, hint, desk)?;
+            self.wait(&delay, hint)?;
         }
     }
 
-    fn read(
-        &mut self,
-        result: Result<Answer, Trouble>,
-        odd: &mut Odd,
-        desk: &mut Desk<'_>,
-    ) -> Result<Read, Error> {
+    fn read(&mut self, result: Result<Answer, Trouble>, odd: &mut Odd) -> Result<Read, Error> {
         let answer = match result {
             Ok(answer) => answer,
             Err(Trouble::Lasting(text)) => return Err(Error::Setting(text)),
@@ -143,7 +163,7 @@ impl<'a> Courier<'a> {
         Ok(Read::Reply(match judge(&answer) {
             Verdict::Stored => Reply::Stored,
             Verdict::StoredWith(text) => {
-                desk.out.note(&text);
+                self.common.desk.news(&text);
                 Reply::Stored
             }
             Verdict::Refused(refusal) => Reply::Refused(refusal),
@@ -170,28 +190,28 @@ impl<'a> Courier<'a> {
             || odd.closed >= CLOSED_OFTEN && self.carrier.carry("/ping", Payload::Nothing).is_ok()
     }
 
-    fn wait(
-        &mut self,
-        reason: &str,
-        hint: Option<Duration>,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Error> {
-        let wait = self.failures.again(&self.patience, hint, &mut *self.clock);
-        let Some(wait) = wait else {
-            return Err(Error::GaveUp(reason.to_owned()));
+    fn wait(&mut self, delay: &Delay, hint: Option<Duration>) -> Result<(), Error> {
+        let Common {
+            desk,
+            gate,
+            patience,
+        } = &self.common;
+        let Some(wait) = self.failures.again(patience, hint, &mut *self.clock) else {
+            return Err(Error::GaveUp(delay.reason.clone()));
         };
         let now = self.clock.now();
-        let told_lately = self
-            .told
-            .is_some_and(|told| now.saturating_sub(told) < Duration::from_secs(60));
-        if self.failures.count() <= TOLD || !told_lately {
-            self.told = Some(now);
-            desk.out
-                .note(&format!("{reason}; again in {:.1} s", wait.as_secs_f64()));
+        let reason = &delay.reason;
+        desk.trouble(
+            now,
+            &format!("{reason}; again in {:.1} s", wait.as_secs_f64()),
+        );
+        if delay.overrun {
+            gate.pause(now, wait);
         }
-        desk.out.flush()?;
-        desk.tally.retries += 1;
-        desk.tally.waited += wait;
+        desk.count(|tally| {
+            tally.retries += 1;
+            tally.waited += wait;
+        });
         if self.clock.sleep(wait) {
             Ok(())
         } else {
@@ -200,36 +220,33 @@ impl<'a> Courier<'a> {
     }
 
     /// Send a request that is no write, until there is an answer that is not "later".
-    pub fn persist(
-        &mut self,
-        path: &str,
-        payload: Payload<'_>,
-        desk: &mut Desk<'_>,
-    ) -> Result<Answer, Error> {
+    pub fn persist(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Error> {
         self.failures.begin();
         loop {
-            let (reason, hint) = match self.carry(path, payload, desk) {
+            let mut delay = Delay::default();
+            let hint = match self.carry(path, payload) {
                 Ok(answer) if !passes(answer.status) => {
                     self.failures.clear();
                     return Ok(answer);
                 }
-                Ok(answer) => (format!("status {}", answer.status), self.hint(&answer)),
+                Ok(answer) => {
+                    delay.reason = format!("status {}", answer.status);
+                    self.hint(&answer)
+                }
                 Err(Trouble::Lasting(text)) => return Err(Error::Setting(text)),
-                Err(err) => (err.to_string(), None),
+                Err(err) => {
+                    delay.reason = err.to_string();
+                    None
+                }
             };
-            self.wait(&reason, hint, desk)?;
+            self.wait(&delay, hint)?;
         }
     }
 
-    fn carry(
-        &mut self,
-        path: &str,
-        payload: Payload<'_>,
-        desk: &mut Desk<'_>,
-    ) -> Result<Answer, Trouble> {
+    fn carry(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Trouble> {
         let result = self.carrier.carry(path, payload);
         if let Some(news) = self.carrier.news() {
-            desk.out.note(news);
+            self.common.desk.news(news);
         }
         result
     }

@@ -1,209 +1,313 @@
 //! Brings one batch to the server: as often as it takes, in pieces where it must be, the bad records left out.
 
+use std::borrow::Cow;
 use std::io::Write;
+use std::sync::{Arc, PoisonError};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::http::answer::Refusal;
-use crate::http::bucket::{self, Buckets, Done};
+use crate::http::bucket::{self, Done};
 use crate::http::{Payload, Target, detect};
+use crate::post::Error;
 use crate::post::batch::Batch;
 use crate::post::bisect::{Part, named};
 use crate::post::courier::{Courier, Reply};
-use crate::post::{Desk, Error};
+use crate::post::desk::{Desk, Found};
+use crate::post::journal::Mark;
+use crate::post::server::Server;
 
 /// 744 MB/s at 10.7:1 on sample text; higher levels cost more time than the network gives back.
 const LEVEL: u32 = 2;
 
-/// Where records go and how.
-pub struct Server<'a> {
-    /// What takes requests there.
-    pub courier: Courier<'a>,
-    /// What the server is.
-    pub target: Target,
-    /// The organisation to write for.
-    pub org: Option<String>,
-    /// The buckets to make, where that is wanted.
-    pub buckets: Option<Buckets>,
-}
+/// Reasons are cut to so many characters: servers repeat whole requests in them.
+const REASON: usize = 1000;
 
 /// Brings batches to one server.
-pub struct Deliverer<'a> {
-    server: Server<'a>,
+pub struct Deliverer {
+    server: Server,
+    courier: Courier,
+    desk: Arc<Desk>,
     packed: Vec<u8>,
-    piece: Vec<u8>,
-    /// What the server is willing to take at once, once it refused more.
-    pub(super) shrink: Option<usize>,
 }
 
-impl<'a> Deliverer<'a> {
+/// One batch on its way.
+struct Trip<'b> {
+    batch: &'b Batch,
+    path: String,
+    /// Parts still to be sent; the last one comes next.
+    todo: Vec<Part>,
+    /// Records that are not stored.
+    found: Found,
+    /// Records that failed alone and may be to blame.
+    suspects: Vec<usize>,
+    /// Records stored.
+    stored: u64,
+    /// The largest body that was stored.
+    largest: usize,
+    /// Whether connections were cut, so that a part was sent in halves.
+    cut: bool,
+    /// Whether the bucket was made again.
+    made: bool,
+}
+
+impl Deliverer {
     /// Ready to send.
-    pub fn new(server: Server<'a>) -> Self {
+    pub fn new(server: Server, courier: Courier) -> Self {
+        let desk = Arc::clone(&courier.common().desk);
         Self {
             server,
+            courier,
+            desk,
             packed: Vec::new(),
-            piece: Vec::new(),
-            shrink: None,
         }
     }
 
-    /// What the server is.
-    pub fn target(&self) -> Target {
-        self.server.target
+    /// What is known of the server.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Ask the server what it is.
-    pub fn detect(&mut self, desk: &mut Desk<'_>) -> Result<(Target, String), Error> {
-        let courier = &mut self.server.courier;
-        let answer = courier.persist("/ping", Payload::Nothing, desk)?;
+    pub fn detect(&mut self) -> Result<(Target, String), Error> {
+        let answer = self.courier.persist("/ping", Payload::Nothing)?;
         let open = |text: String| Error::Setting(format!("{text} (--target says what it is)"));
         let (target, called) = detect(&answer).map_err(open)?;
-        courier.set_target(target);
+        self.courier.set_target(target);
         self.server.target = target;
         Ok((target, called))
     }
 
-    /// Store all records of a batch but the bad ones, which go to `out`.
-    pub fn deliver(&mut self, batch: &Batch, desk: &mut Desk<'_>) -> Result<(), Error> {
-        let before = desk.tally.accepted;
-        let path = self
-            .server
-            .target
-            .write_path(self.server.org.as_deref(), &batch.label().bucket);
-        let mut suspects = Vec::new();
-        let mut made = false;
-        // What comes first in the batch lies on top: the points of a series keep their order.
-        let mut todo = vec![Part::all(batch.len())];
-        while let Some(part) = todo.pop() {
-            match self.attempt(&path, batch, &part, true, desk)? {
-                Reply::Stored => desk.tally.accepted += part.len() as u64,
-                Reply::Refused(refusal) => refused(batch, &part, &refusal, &mut todo, desk)?,
-                Reply::TooLarge(reason) => self.halve(batch, &part, &reason, &mut todo, desk)?,
-                Reply::Suspect(reason) => match part.records().next() {
-                    Some(record) if part.len() == 1 => suspects.push((record, reason)),
-                    _ => push_halves(&part, &mut todo),
-                },
-                Reply::NoBucket(reason) if made || !self.makes_buckets() => {
-                    return Err(no_bucket(batch, &reason));
-                }
-                Reply::NoBucket(_) => {
-                    made = true;
-                    self.make_again(batch, desk)?;
-                    todo.push(part);
-                }
-            }
+    /// Store all records of a batch but the bad ones, which are rejected; then put it down as done under its mark.
+    pub fn deliver(&mut self, batch: &Batch, mark: Option<Mark>) -> Result<(), Error> {
+        let mut trip = Trip {
+            batch,
+            path: self.server.path(&batch.label().bucket),
+            todo: Vec::new(),
+            found: batch.bad().to_vec(),
+            suspects: Vec::new(),
+            stored: 0,
+            largest: 0,
+            cut: false,
+            made: false,
+        };
+        let result = self.go(&mut trip);
+        trip.found.sort_by_key(|(record, _)| *record);
+        let committed = self
+            .desk
+            .commit(batch, &trip.found, mark, result.as_ref().err());
+        match (result, committed) {
+            // Only now all reasons are counted.
+            (Err(Error::TooManyRejects { .. }), Err(err)) => Err(err),
+            (result, committed) => result.and(committed),
         }
-        for (record, _) in suspects {
-            self.deliver_suspect(&path, batch, record, before, desk)?;
+    }
+
+    fn go(&mut self, trip: &mut Trip<'_>) -> Result<(), Error> {
+        let part = self.without_known(trip);
+        if part.is_empty() {
+            return Ok(());
+        }
+        // What comes first in the batch lies on top: the points of a series keep their order.
+        let most = self.server.most();
+        trip.todo = part.pieces(trip.batch, most);
+        trip.todo.reverse();
+        while let Some(part) = trip.todo.pop() {
+            self.step(trip, part)?;
+        }
+        for record in std::mem::take(&mut trip.suspects) {
+            trip.cut = false;
+            self.deliver_suspect(trip, record)?;
+        }
+        if trip.cut {
+            // No record was to blame: the server cuts off what is too large for it.
+            self.server.shrink(trip.largest);
+        }
+        Ok(())
+    }
+
+    /// Send one part; what is left of it is put on top.
+    fn step(&mut self, trip: &mut Trip<'_>, part: Part) -> Result<(), Error> {
+        match self.attempt(trip, &part, true)? {
+            Reply::Stored => {
+                trip.largest = trip.largest.max(part.bytes(trip.batch));
+                self.stored(trip, part.len());
+            }
+            Reply::Refused(refusal) => self.refused(trip, &part, &refusal)?,
+            Reply::TooLarge(reason) => match single(&part) {
+                Some(record) => self.reject(trip, record, &reason)?,
+                None => {
+                    self.server.shrink(part.bytes(trip.batch) / 2);
+                    trip.halve(&part);
+                }
+            },
+            reply @ (Reply::Suspect(_) | Reply::Cut(_)) => match single(&part) {
+                Some(record) => trip.suspects.push(record),
+                None => {
+                    trip.cut |= matches!(reply, Reply::Cut(_));
+                    trip.halve(&part);
+                }
+            },
+            Reply::NoBucket(reason) if trip.made || self.server.buckets.is_none() => {
+                return Err(no_bucket(trip.batch, &reason));
+            }
+            Reply::NoBucket(_) => {
+                trip.made = true;
+                self.make_again(trip.batch)?;
+                trip.todo.push(part);
+            }
         }
         Ok(())
     }
 
     /// A record that failed alone. It is to blame only if others were stored; else it is the server.
-    fn deliver_suspect(
-        &mut self,
-        path: &str,
-        batch: &Batch,
-        record: usize,
-        before: u64,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Error> {
-        let part = Part::one(record);
-        let others = desk.tally.accepted > before;
-        let reason = match self.attempt(path, batch, &part, others, desk)? {
+    fn deliver_suspect(&mut self, trip: &mut Trip<'_>, record: usize) -> Result<(), Error> {
+        let others = trip.stored > 0;
+        let reason = match self.attempt(trip, &Part::one(record), others)? {
             Reply::Stored => {
-                desk.tally.accepted += 1;
+                self.stored(trip, 1);
                 return Ok(());
             }
             Reply::Refused(refusal) => refusal.message,
             Reply::TooLarge(reason) => reason,
-            Reply::NoBucket(reason) => return Err(no_bucket(batch, &reason)),
-            Reply::Suspect(reason) => {
+            Reply::NoBucket(reason) => return Err(no_bucket(trip.batch, &reason)),
+            Reply::Suspect(reason) | Reply::Cut(reason) => {
                 format!("{reason}, again and again for this record alone while others are stored")
             }
         };
-        desk.reject(batch, record, &reason)
+        self.reject(trip, record, &reason)
     }
 
-    fn halve(
-        &mut self,
-        batch: &Batch,
-        part: &Part,
-        reason: &str,
-        todo: &mut Vec<Part>,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), Error> {
-        match part.records().next() {
-            Some(record) if part.len() == 1 => return desk.reject(batch, record, reason),
-            _ => push_halves(part, todo),
+    /// The records that may be sent, without those of which the server has already said that it refuses them.
+    fn without_known(&self, trip: &mut Trip<'_>) -> Part {
+        let part = Part::good(trip.batch);
+        let columns = &self.server.columns;
+        // Where each shard has its own types, a refusal says nothing of another time.
+        if !columns.any() || !self.server.target.reads_names_as_v3() {
+            return part;
         }
-        let bytes = part.body(batch, &mut self.piece).len();
-        self.shrink = Some(self.shrink.unwrap_or(usize::MAX).min(bytes / 2));
+        let bucket = &trip.batch.label().bucket;
+        let refused = part.records().filter_map(|record| {
+            let reason = columns.refuse(bucket, trip.batch.record(record))?;
+            Some((record, Cow::Owned(reason)))
+        });
+        let refused: Found = refused.collect();
+        let rest = part.without(refused.iter().map(|(record, _)| *record));
+        trip.found.extend(refused);
+        rest
+    }
+
+    /// Some records are bad: those named are rejected and the rest goes again; without names, halves find them.
+    fn refused(
+        &mut self,
+        trip: &mut Trip<'_>,
+        part: &Part,
+        refusal: &Refusal,
+    ) -> Result<(), Error> {
+        let named = named(trip.batch, part, refusal);
+        if let Some(record) = single(part) {
+            let reason = named
+                .records
+                .first()
+                .map_or(&refusal.message, |(_, reason)| reason);
+            return self.reject(trip, record, reason);
+        }
+        if named.records.is_empty() {
+            trip.halve(part);
+            return Ok(());
+        }
+        for (record, reason) in &named.records {
+            self.reject(trip, *record, reason)?;
+        }
+        let rest = part.without(named.records.iter().map(|(record, _)| *record));
+        if named.others_stored {
+            self.stored(trip, rest.len());
+        } else if !rest.is_empty() {
+            trip.todo.push(rest);
+        }
         Ok(())
     }
 
-    fn attempt(
-        &mut self,
-        path: &str,
-        batch: &Batch,
-        part: &Part,
-        may_suspect: bool,
-        desk: &mut Desk<'_>,
-    ) -> Result<Reply, Error> {
-        let body = part.body(batch, &mut self.piece);
-        pack(body, &mut self.packed)?;
-        let (courier, bytes) = (&mut self.server.courier, body.len() as u64);
-        courier.write(path, &self.packed, bytes, may_suspect, desk)
+    fn reject(&self, trip: &mut Trip<'_>, record: usize, reason: &str) -> Result<(), Error> {
+        let (bucket, text) = (&trip.batch.label().bucket, trip.batch.record(record));
+        self.server.columns.learn(bucket, text, reason);
+        let reason: String = reason.chars().take(REASON).collect();
+        trip.found.push((record, Cow::Owned(reason)));
+        // One more than allowed is written, with the reasons of all.
+        if self.desk.is_too_much(trip.found.len()) {
+            return Err(self.desk.too_many());
+        }
+        Ok(())
     }
 
-    fn makes_buckets(&self) -> bool {
-        self.server.buckets.is_some()
+    fn stored(&self, trip: &mut Trip<'_>, records: usize) {
+        trip.stored += records as u64;
+        self.desk.count(|tally| tally.accepted += records as u64);
+    }
+
+    fn attempt(&mut self, trip: &Trip<'_>, part: &Part, may_suspect: bool) -> Result<Reply, Error> {
+        pack(part.slices(trip.batch), &mut self.packed)?;
+        let bytes = part.bytes(trip.batch) as u64;
+        self.courier
+            .write(&trip.path, &self.packed, bytes, may_suspect)
     }
 
     /// See to it that a bucket is there before the first record goes into it.
-    pub fn ensure(&mut self, name: &str, period: u64, desk: &mut Desk<'_>) -> Result<(), Error> {
-        let Server {
-            courier, buckets, ..
-        } = &mut self.server;
-        let Some(buckets) = buckets else {
+    pub fn ensure(&mut self, name: &str, period: u64) -> Result<(), Error> {
+        let Some(buckets) = &self.server.buckets else {
             return Ok(());
         };
+        let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let courier = &mut self.courier;
         let done = buckets.ensure::<Error>(name, period, &mut |path, payload| {
-            courier.persist(path, payload, desk)
+            courier.persist(path, payload)
         });
         if done? == Done::Made {
-            desk.tally.made += 1;
+            self.desk.count(|tally| tally.made += 1);
         }
         Ok(())
     }
 
     /// The bucket was there and is gone, or was made a moment ago and is not known everywhere yet.
-    fn make_again(&mut self, batch: &Batch, desk: &mut Desk<'_>) -> Result<(), Error> {
+    fn make_again(&mut self, batch: &Batch) -> Result<(), Error> {
         let label = batch.label();
-        if let Some(buckets) = &mut self.server.buckets {
+        if let Some(buckets) = &self.server.buckets {
+            let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
             buckets.forget(&label.bucket);
         }
         match label.period {
-            Some(period) => self.ensure(&label.bucket, period, desk),
+            Some(period) => self.ensure(&label.bucket, period),
             None => Ok(()),
         }
     }
 }
 
-/// Compress into `packed`.
-pub(super) fn pack(body: &[u8], packed: &mut Vec<u8>) -> Result<(), Error> {
-    packed.clear();
-    let mut encoder = GzEncoder::new(std::mem::take(packed), Compression::new(LEVEL));
-    encoder.write_all(body)?;
-    *packed = encoder.finish()?;
-    Ok(())
+impl Trip<'_> {
+    fn halve(&mut self, part: &Part) {
+        let (first, second) = part.halves();
+        self.todo.push(second);
+        self.todo.push(first);
+    }
 }
 
-fn push_halves(part: &Part, todo: &mut Vec<Part>) {
-    let (first, second) = part.halves();
-    todo.push(second);
-    todo.push(first);
+/// The record of a part that has only one.
+fn single(part: &Part) -> Option<usize> {
+    part.records().next().filter(|_| part.len() == 1)
+}
+
+/// Compress into `packed`.
+pub(super) fn pack<'a>(
+    slices: impl Iterator<Item = &'a [u8]>,
+    packed: &mut Vec<u8>,
+) -> Result<(), Error> {
+    packed.clear();
+    let mut encoder = GzEncoder::new(std::mem::take(packed), Compression::new(LEVEL));
+    for slice in slices {
+        encoder.write_all(slice)?;
+    }
+    *packed = encoder.finish()?;
+    Ok(())
 }
 
 fn no_bucket(batch: &Batch, reason: &str) -> Error {
@@ -211,38 +315,6 @@ fn no_bucket(batch: &Batch, reason: &str) -> Error {
     Error::Setting(format!(
         "{reason} (make {bucket} by hand, or --create-buckets where the server can; --org and --host may be wrong as well)"
     ))
-}
-
-/// Some records are bad: those named are rejected and the rest goes again; without names, halves find them.
-fn refused(
-    batch: &Batch,
-    part: &Part,
-    refusal: &Refusal,
-    todo: &mut Vec<Part>,
-    desk: &mut Desk<'_>,
-) -> Result<(), Error> {
-    let named = named(batch, part, refusal);
-    if let (1, Some(record)) = (part.len(), part.records().next()) {
-        let reason = named
-            .records
-            .first()
-            .map_or(&refusal.message, |(_, reason)| reason);
-        return desk.reject(batch, record, reason);
-    }
-    if named.records.is_empty() {
-        push_halves(part, todo);
-        return Ok(());
-    }
-    for (record, reason) in &named.records {
-        desk.reject(batch, *record, reason)?;
-    }
-    let rest = part.without(named.records.iter().map(|(record, _)| *record));
-    if named.others_stored {
-        desk.tally.accepted += rest.len() as u64;
-    } else if !rest.is_empty() {
-        todo.push(rest);
-    }
-    Ok(())
 }
 
 impl From<bucket::Error> for Error {
@@ -258,11 +330,9 @@ impl From<bucket::Error> for Error {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::io::{self, Read};
     use std::num::NonZeroUsize;
-    use std::rc::Rc;
-    use std::sync::Arc;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use flate2::read::GzDecoder;
@@ -272,9 +342,10 @@ mod tests {
     use crate::http::retry::{Clock, Patience};
     use crate::http::{Answer, Carrier, Trouble};
     use crate::post::batch::{Batches, Label, Limits};
-    use crate::post::{Outlet, Reject, Tally};
+    use crate::post::courier::Common;
+    use crate::post::desk::{Outlet, Reject, Tally};
 
-    type Script = Box<dyn FnMut(&str, &str) -> Result<Answer, Trouble>>;
+    type Script = Box<dyn FnMut(&str, &str) -> Result<Answer, Trouble> + Send>;
 
     /// A server that is a function of path and text.
     struct Fake(Script);
@@ -291,25 +362,28 @@ mod tests {
 
     /// A clock that all hold.
     #[derive(Clone, Default)]
-    struct Shared(Rc<RefCell<FakeClock>>);
+    struct Shared(Arc<Mutex<FakeClock>>);
 
     impl Clock for Shared {
         fn now(&self) -> Duration {
-            self.0.borrow().now()
+            self.0.lock().unwrap().now()
         }
         fn wall(&self) -> jiff::Timestamp {
-            self.0.borrow().wall()
+            self.0.lock().unwrap().wall()
         }
         fn chance(&mut self) -> f64 {
             0.0
         }
         fn sleep(&mut self, time: Duration) -> bool {
-            self.0.borrow_mut().sleep(time)
+            self.0.lock().unwrap().sleep(time)
         }
     }
 
-    #[derive(Default)]
-    struct Notebook {
+    #[derive(Clone, Default)]
+    struct Notebook(Arc<Mutex<Notes>>);
+
+    #[derive(Clone, Default)]
+    struct Notes {
         rejects: Vec<(String, String)>,
         notes: Vec<String>,
     }
@@ -317,28 +391,26 @@ mod tests {
     impl Outlet for Notebook {
         fn reject(&mut self, reject: &Reject<'_>) -> io::Result<()> {
             let record = String::from_utf8_lossy(reject.record).trim_end().to_owned();
-            self.rejects.push((record, reject.reason.to_owned()));
+            let mut notes = self.0.lock().unwrap();
+            notes.rejects.push((record, reject.reason.to_owned()));
             Ok(())
         }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn flush(&mut self, _: bool) -> io::Result<u64> {
+            Ok(0)
         }
         fn note(&mut self, text: &str) {
-            self.notes.push(text.to_owned());
+            self.0.lock().unwrap().notes.push(text.to_owned());
         }
     }
 
     struct Delivered {
         result: Result<(), Error>,
         tally: Tally,
-        notebook: Notebook,
+        notebook: Notes,
         slept: Vec<Duration>,
     }
 
-    fn deliver(
-        n: usize,
-        script: impl FnMut(&str, &str) -> Result<Answer, Trouble> + 'static,
-    ) -> Delivered {
+    fn batch(records: impl Iterator<Item = String>) -> Batch {
         let most = NonZeroUsize::MAX;
         let mut batches = Batches::new(Limits {
             lines: most,
@@ -349,30 +421,51 @@ mod tests {
             bucket: "b".to_owned(),
             ..Label::default()
         }));
-        (0..n).for_each(|n| batches.push(format!("m v={n} {n}\n").as_bytes(), n as u64 + 1));
-        let clock = Shared::default();
-        let server = Server {
-            courier: Courier::new(
-                Box::new(Fake(Box::new(script))),
-                Box::new(clock.clone()),
-                Patience::default(),
-            ),
-            target: Target::Serverless,
-            org: None,
-            buckets: None,
+        for (n, record) in records.enumerate() {
+            batches.push(None, record.as_bytes(), n as u64 + 1, None);
+        }
+        batches.take_all().remove(0)
+    }
+
+    fn deliver(
+        n: usize,
+        script: impl FnMut(&str, &str) -> Result<Answer, Trouble> + Send + 'static,
+    ) -> Delivered {
+        deliver_all(
+            vec![batch((0..n).map(|n| format!("m v={n} {n}\n")))],
+            script,
+        )
+    }
+
+    /// Deliver batches until one fails.
+    fn deliver_all(
+        batches: Vec<Batch>,
+        script: impl FnMut(&str, &str) -> Result<Answer, Trouble> + Send + 'static,
+    ) -> Delivered {
+        let (clock, notebook) = (Shared::default(), Notebook::default());
+        let desk = Arc::new(Desk::new(
+            Box::new(notebook.clone()),
+            None,
+            1000,
+            Arc::default(),
+        ));
+        let common = Common {
+            desk: Arc::clone(&desk),
+            gate: Arc::default(),
+            patience: Patience::default(),
         };
-        let mut deliverer = Deliverer::new(server);
-        let mut tally = Tally::new(1000);
-        let mut notebook = Notebook::default();
-        let mut desk = Desk {
-            tally: &mut tally,
-            out: &mut notebook,
-        };
-        let result = deliverer.deliver(&batches.take_all()[0], &mut desk);
-        let slept = clock.0.borrow().slept.clone();
+        let carrier = Box::new(Fake(Box::new(script)));
+        let courier = Courier::new(carrier, Box::new(clock.clone()), common);
+        let server = Server::new("http://x".to_owned(), Target::Serverless, None);
+        let mut deliverer = Deliverer::new(server, courier);
+        let result = batches
+            .iter()
+            .try_for_each(|batch| deliverer.deliver(batch, None));
+        let slept = clock.0.lock().unwrap().slept.clone();
+        let notebook = notebook.0.lock().unwrap().clone();
         Delivered {
             result,
-            tally,
+            tally: desk.tally(),
             notebook,
             slept,
         }
@@ -409,12 +502,11 @@ mod tests {
 
     #[test]
     fn a_whole_quota_window_is_survived_and_told_once_a_minute() {
-        let clock = Rc::new(RefCell::new(0));
-        let tries = Rc::clone(&clock);
+        let mut tries = 0;
         let done = deliver(1, move |_, _| {
-            *tries.borrow_mut() += 1;
+            tries += 1;
             // Half of 1, 2, 4, ... and 60 s: after 16 tries more than 310 s are over.
-            if *tries.borrow() > 16 {
+            if tries > 16 {
                 status(204, None)
             } else {
                 status(429, None)
@@ -468,18 +560,18 @@ mod tests {
 
     #[test]
     fn order_is_kept_when_halves_are_sent() {
-        let stored = Rc::new(RefCell::new(String::new()));
-        let log = Rc::clone(&stored);
+        let stored = Arc::new(Mutex::new(String::new()));
+        let log = Arc::clone(&stored);
         let done = deliver(64, move |_, text| {
             if text.lines().count() > 5 {
                 return status(413, None);
             }
-            log.borrow_mut().push_str(text);
+            log.lock().unwrap().push_str(text);
             status(204, None)
         });
         assert!(done.result.is_ok());
         let expected: String = (0..64).map(|n| format!("m v={n} {n}\n")).collect();
-        assert_eq!(expected, *stored.borrow());
+        assert_eq!(expected, *stored.lock().unwrap());
         assert_eq!(64, done.tally.accepted);
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::http::Target;
 use crate::post::Error;
 use crate::post::batch::Batch;
+use crate::post::bisect::Part;
 use crate::post::deliver::pack;
 
 /// What would be sent, by bucket.
@@ -59,14 +60,18 @@ impl Dry {
     }
 
     pub(super) fn count(&mut self, batch: &Batch) -> Result<(), Error> {
-        pack(batch.body(), &mut self.packed)?;
+        let part = Part::good(batch);
+        if part.is_empty() {
+            return Ok(());
+        }
+        pack(part.slices(batch), &mut self.packed)?;
         let bucket = self
             .buckets
             .entry(batch.label().bucket.clone())
             .or_default();
-        bucket.points += batch.len() as u64;
+        bucket.points += part.len() as u64;
         bucket.requests += 1;
-        bucket.bytes += batch.body().len() as u64;
+        bucket.bytes += part.bytes(batch) as u64;
         bucket.packed += self.packed.len() as u64;
         Ok(())
     }

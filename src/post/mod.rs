@@ -2,15 +2,22 @@
 
 pub mod batch;
 pub mod bisect;
+pub mod column;
 pub mod courier;
 pub mod deliver;
+pub mod desk;
 pub mod dry;
 pub mod fit;
+pub mod gate;
+pub mod jobs;
+pub mod journal;
+mod lane;
+pub mod server;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 
@@ -18,10 +25,11 @@ use crate::http::Target;
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label, Limits};
 use crate::post::deliver::Deliverer;
+use crate::post::desk::Desk;
 use crate::post::dry::Dry;
-
-/// Reasons that are told apart when rejects are counted.
-const REASONS: usize = 100;
+use crate::post::fit::Fitter;
+use crate::post::jobs::Pool;
+use crate::post::journal::{History, Mark};
 
 /// Why posting stops.
 #[derive(Debug, thiserror::Error)]
@@ -55,123 +63,12 @@ pub enum Error {
     /// The rejects cannot be written.
     #[error(transparent)]
     Rejects(#[from] io::Error),
-}
-
-/// A record that is not stored.
-#[derive(Clone, Copy, Debug)]
-pub struct Reject<'a> {
-    /// Where it should have gone and where it came from.
-    pub label: &'a Label,
-    /// The line of the input at which it starts.
-    pub line: u64,
-    /// Why it is not stored.
-    pub reason: &'a str,
-    /// The record, with its line feed.
-    pub record: &'a [u8],
-}
-
-/// What takes rejects and news.
-pub trait Outlet {
-    /// Take a record that is not stored.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
-    fn reject(&mut self, reject: &Reject<'_>) -> io::Result<()>;
-
-    /// Hand over all rejects so far: there is going to be a wait.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written.
-    fn flush(&mut self) -> io::Result<()>;
-
-    /// Tell somebody.
-    fn note(&mut self, text: &str);
-}
-
-/// What was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Points that came.
-    pub points: u64,
-    /// Points that are stored.
-    pub accepted: u64,
-    /// Points that are not.
-    pub rejected: u64,
-    /// Rejects that are allowed.
-    pub max_rejects: u64,
-    /// Requests to write.
-    pub requests: u64,
-    /// Waits before a request was sent again.
-    pub retries: u64,
-    /// Bytes of line protocol sent, every attempt counted.
-    pub bytes: u64,
-    /// The same after compression.
-    pub packed: u64,
-    /// Time waited for the server.
-    pub waited: Duration,
-    /// Buckets made.
-    pub made: u64,
-    reasons: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    /// Nothing yet; `max_rejects` are allowed.
-    pub fn new(max_rejects: u64) -> Self {
-        Self {
-            max_rejects,
-            ..Self::default()
-        }
-    }
-
-    /// How often which reason, the most frequent first.
-    pub fn reasons(&self) -> String {
-        let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        let words: Vec<_> = reasons
-            .iter()
-            .take(10)
-            .map(|(reason, n)| format!("{n} x {reason}"))
-            .collect();
-        words.join("; ")
-    }
-
-    fn count(&mut self, reason: &str) {
-        self.rejected += 1;
-        let mut kind: String = reason.chars().take(200).collect();
-        if self.reasons.len() >= REASONS && !self.reasons.contains_key(&kind) {
-            kind = "other reasons".to_owned();
-        }
-        *self.reasons.entry(kind).or_default() += 1;
-    }
-}
-
-/// Where what happens is counted and told.
-pub struct Desk<'o> {
-    /// What was done so far.
-    pub tally: &'o mut Tally,
-    /// What takes rejects and news.
-    pub out: &'o mut dyn Outlet,
-}
-
-impl Desk<'_> {
-    fn reject(&mut self, batch: &Batch, i: usize, reason: &str) -> Result<(), Error> {
-        let (label, line) = (batch.label(), batch.line(i));
-        self.turn_away(&reject(label, line, reason, batch.record(i)))
-    }
-
-    fn turn_away(&mut self, reject: &Reject<'_>) -> Result<(), Error> {
-        self.tally.count(reject.reason);
-        self.out.reject(reject)?;
-        if self.tally.rejected > self.tally.max_rejects {
-            return Err(Error::TooManyRejects {
-                most: self.tally.max_rejects,
-                reasons: self.tally.reasons(),
-            });
-        }
-        Ok(())
-    }
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The allowance that is shared with others cannot be kept.
+    #[error(transparent)]
+    Budget(Box<crate::rate::budget::Error>),
 }
 
 /// Where a point stands.
@@ -250,19 +147,32 @@ impl Periods {
 }
 
 /// What is done with full batches.
-pub enum Way<'a> {
+pub enum Way {
     /// They go to a server.
-    Server(Box<Deliverer<'a>>),
+    Server(Box<Service>),
     /// They are compressed and counted.
     Dry(Dry),
+}
+
+/// A server and those who write to it.
+pub struct Service {
+    /// Asks the server all that is no write.
+    pub front: Deliverer,
+    /// Those who write.
+    pub pool: Pool,
+    /// What earlier runs have finished, where that is kept.
+    pub history: Option<History>,
 }
 
 /// What is known of the point that comes next.
 enum Now {
     /// Nothing yet.
     Open,
-    /// It goes to the current batch.
-    Bucket,
+    /// It goes to a batch, of its lane where the order matters.
+    Bucket {
+        /// How many lanes there are; 0 where any order will do.
+        lanes: usize,
+    },
     /// It has no bucket, for this reason.
     Nowhere(String),
 }
@@ -274,79 +184,124 @@ struct Pending {
 }
 
 /// Takes points and context, and posts.
-pub struct Poster<'a> {
-    way: Way<'a>,
+pub struct Poster {
+    way: Way,
+    desk: Arc<Desk>,
     routing: Routing,
     /// Whether buckets are made, and for how long they keep points.
     create: Option<Periods>,
     batches: Batches,
+    fitter: Fitter,
     now: Now,
     pending: Option<Pending>,
     /// The bucket of the first context, where all go into one.
     first: Option<BString>,
-    /// What was done so far.
-    pub tally: Tally,
+    /// Points that came.
+    points: u64,
+    order: Order,
 }
 
-impl<'a> Poster<'a> {
-    /// Ready for the first point; more than `max_rejects` rejects are an error.
+/// What has to be there before the next batch is sent, where several are on their way at once.
+#[derive(Debug, Default)]
+struct Order {
+    /// Batches that go in any order are on their way.
+    free: bool,
+    /// Batches of lanes are on their way.
+    lanes: bool,
+    /// All of that comes before what is sent next.
+    due: bool,
+}
+
+impl Order {
+    /// A stream ends here. Each point is in it at most once, but the next one may hold the same.
+    fn boundary(&mut self) {
+        self.due |= self.free;
+    }
+
+    /// Whether a batch has to wait for all before it.
+    fn holds_up(&mut self, lane: Option<usize>) -> bool {
+        let waits = self.due || (lane.is_none() && self.lanes);
+        if waits {
+            *self = Self::default();
+        }
+        match lane {
+            Some(_) => self.lanes = true,
+            None => self.free = true,
+        }
+        waits
+    }
+}
+
+impl Poster {
+    /// Ready for the first point.
     pub fn new(
-        way: Way<'a>,
+        way: Way,
+        desk: Arc<Desk>,
         routing: Routing,
         create: Option<Periods>,
         limits: Limits,
-        max_rejects: u64,
     ) -> Self {
         Self {
             way,
+            desk,
             routing,
             create,
             batches: Batches::new(limits),
+            fitter: Fitter::default(),
             now: Now::Open,
             pending: None,
             first: None,
-            tally: Tally::new(max_rejects),
+            points: 0,
+            order: Order::default(),
         }
     }
 
     /// Where full batches go.
-    pub fn way(&self) -> &Way<'a> {
+    pub fn way(&self) -> &Way {
         &self.way
     }
 
     /// Take one record.
-    pub fn point(
-        &mut self,
-        record: &[u8],
-        place: &Place<'_>,
-        out: &mut dyn Outlet,
-    ) -> Result<(), Error> {
+    pub fn point(&mut self, record: &[u8], place: &Place<'_>) -> Result<(), Error> {
         if let Now::Open = self.now {
-            self.arrive(place, out)?;
+            self.arrive(place)?;
         }
-        self.tally.points += 1;
-        let reason = match &self.now {
-            Now::Nowhere(reason) => Some(reason.clone()),
-            _ => fit::misfit(self.target(), record).map(str::to_owned),
+        self.points += 1;
+        let mut fitter = std::mem::take(&mut self.fitter);
+        let (lane, fit) = match &self.now {
+            Now::Nowhere(reason) => (None, Err(Cow::Owned(reason.clone()))),
+            Now::Bucket { lanes } => {
+                let lane = (*lanes > 0).then(|| lane::of(record, *lanes));
+                (lane, fitter.fit(self.target(), record))
+            }
+            Now::Open => (None, Ok(record)),
         };
-        if let Some(reason) = reason {
-            return self.turn_away(record, place, &reason, out);
-        }
+        let done = match fit {
+            Ok(fit) => self.gather(lane, fit, place.line, None),
+            Err(reason) => self.gather(lane, record, place.line, Some(reason)),
+        };
+        self.fitter = fitter;
+        done
+    }
+
+    /// Put a record into its batch, after those that must be sent to make room for it.
+    fn gather(
+        &mut self,
+        lane: Option<usize>,
+        record: &[u8],
+        line: u64,
+        bad: Option<Cow<'static, str>>,
+    ) -> Result<(), Error> {
         // One more for the line feed that the last record of an input may lack.
-        while let Some(batch) = self.batches.overflow(record.len() + 1) {
-            self.send(batch, out)?;
+        while let Some(batch) = self.batches.overflow(lane, record.len() + 1) {
+            self.send(batch)?;
         }
-        self.batches.push(record, place.line);
+        self.batches.push(lane, record, line, bad);
         Ok(())
     }
 
     /// A context comment has been read; `place` has the context with it.
-    pub fn context(
-        &mut self,
-        change: &Change,
-        place: &Place<'_>,
-        out: &mut dyn Outlet,
-    ) -> Result<(), Error> {
+    pub fn context(&mut self, change: &Change, place: &Place<'_>) -> Result<(), Error> {
         let had_bucket = |pending: &Pending| pending.context.bucket.is_some();
         let is_next = match change {
             Change::Database(_) | Change::Policy(_) => true,
@@ -354,11 +309,11 @@ impl<'a> Poster<'a> {
             _ => false,
         };
         if is_next {
-            self.settle(out)?;
+            self.settle()?;
         }
         // Another bucket for the same points leads elsewhere; everything else begins something new.
         if !matches!(change, Change::Bucket(_)) {
-            self.flush(out)?;
+            self.flush()?;
         }
         self.now = Now::Open;
         self.pending = Some(Pending {
@@ -369,29 +324,56 @@ impl<'a> Poster<'a> {
     }
 
     /// All context ends here: a stream begins or ends, or an input does.
-    pub fn boundary(&mut self, out: &mut dyn Outlet) -> Result<(), Error> {
-        self.settle(out)?;
-        self.flush(out)
+    pub fn boundary(&mut self) -> Result<(), Error> {
+        self.settle()?;
+        self.flush()?;
+        self.order.boundary();
+        Ok(())
     }
 
     /// Send everything that has come so far.
-    pub fn flush(&mut self, out: &mut dyn Outlet) -> Result<(), Error> {
+    pub fn flush(&mut self) -> Result<(), Error> {
         self.now = Now::Open;
         for batch in self.batches.take_all() {
-            self.send(batch, out)?;
+            self.send(batch)?;
         }
         Ok(())
     }
 
+    /// Send everything that has come, and wait until it is there.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        match &mut self.way {
+            Way::Server(service) => service.pool.drain(),
+            Way::Dry(_) => Ok(()),
+        }
+    }
+
+    /// The failure of a request that is on its way, if there was one.
+    pub fn check(&mut self) -> Result<(), Error> {
+        match &mut self.way {
+            Way::Server(service) => service.pool.check(),
+            Way::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Send no more. What is on its way gets a moment to end.
+    pub fn give_up(&mut self) {
+        if let Way::Server(service) = &mut self.way {
+            self.desk.stop();
+            service.pool.give_up();
+        }
+    }
+
     fn target(&self) -> Option<Target> {
         match &self.way {
-            Way::Server(deliverer) => Some(deliverer.target()),
+            Way::Server(service) => Some(service.front.server().target),
             Way::Dry(dry) => dry.target,
         }
     }
 
     /// The context read last is whole: see to its bucket, whether points follow or not.
-    fn settle(&mut self, out: &mut dyn Outlet) -> Result<(), Error> {
+    fn settle(&mut self) -> Result<(), Error> {
         let Some(Pending { context, input }) = self.pending.take() else {
             return Ok(());
         };
@@ -414,44 +396,49 @@ impl<'a> Poster<'a> {
             had_context: true,
         };
         match self.routing.bucket(&place) {
-            Ok(bucket) => self.ensure(&bucket, &context, out),
+            Ok(bucket) => self.ensure(&bucket, &context),
             // Its points will say so, if there are any.
             Err(_) => Ok(()),
         }
     }
 
     /// The first point since something changed: where does it go?
-    fn arrive(&mut self, place: &Place<'_>, out: &mut dyn Outlet) -> Result<(), Error> {
-        self.settle(out)?;
+    fn arrive(&mut self, place: &Place<'_>) -> Result<(), Error> {
+        self.settle()?;
         match self.routing.bucket(place) {
             Ok(bucket) => {
-                self.ensure(&bucket, place.context, out)?;
+                self.ensure(&bucket, place.context)?;
                 let periods = self.create.as_ref();
                 let period = periods.and_then(|periods| periods.of(&bucket, place.context));
                 let label = Label {
                     period,
+                    is_v3: self.target().is_some_and(Target::reads_names_as_v3),
                     ..label(place, bucket)
                 };
                 self.batches.switch(&Arc::new(label));
-                self.now = Now::Bucket;
+                let lanes = match &self.way {
+                    Way::Server(service) if !place.is_once => service.pool.len(),
+                    _ => 0,
+                };
+                self.now = Now::Bucket {
+                    lanes: if lanes > 1 { lanes } else { 0 },
+                };
             }
-            Err(reason) if self.tally.points == 0 => {
+            Err(reason) if self.points == 0 => {
                 return Err(Error::Setting(format!(
                     "{}:{}: the first point has no bucket: {reason} (--context DB/RP, or --bucket NAME for all points)",
                     place.input, place.line
                 )));
             }
-            Err(reason) => self.now = Now::Nowhere(reason),
+            Err(reason) => {
+                self.batches.switch(&Arc::new(label(place, String::new())));
+                self.now = Now::Nowhere(reason);
+            }
         }
         Ok(())
     }
 
-    fn ensure(
-        &mut self,
-        bucket: &str,
-        context: &Context,
-        out: &mut dyn Outlet,
-    ) -> Result<(), Error> {
+    fn ensure(&mut self, bucket: &str, context: &Context) -> Result<(), Error> {
         let Some(periods) = &self.create else {
             return Ok(());
         };
@@ -460,37 +447,47 @@ impl<'a> Poster<'a> {
                 "bucket {bucket}: how long it is to keep points is not known (--retention-period [BUCKET=]DURATION, or infinite)"
             )));
         };
-        let tally = &mut self.tally;
         match &mut self.way {
-            Way::Server(deliverer) => deliverer.ensure(bucket, period, &mut Desk { tally, out }),
+            Way::Server(service) => service.front.ensure(bucket, period),
             Way::Dry(_) => Ok(()),
         }
     }
 
-    fn turn_away(
-        &mut self,
-        record: &[u8],
-        place: &Place<'_>,
-        reason: &str,
-        out: &mut dyn Outlet,
-    ) -> Result<(), Error> {
-        let label = label(place, self.routing.bucket(place).unwrap_or_default());
-        let tally = &mut self.tally;
-        Desk { tally, out }.turn_away(&reject(&label, place.line, reason, record))
-    }
-
-    fn send(&mut self, batch: Batch, out: &mut dyn Outlet) -> Result<(), Error> {
-        let tally = &mut self.tally;
+    fn send(&mut self, batch: Batch) -> Result<(), Error> {
         match &mut self.way {
-            Way::Server(deliverer) => {
-                deliverer.deliver(&batch, &mut Desk { tally, out })?;
-                if let Some(bytes) = deliverer.shrink.take() {
-                    self.batches.shrink(bytes);
+            Way::Server(service) => {
+                let Service {
+                    front,
+                    pool,
+                    history,
+                } = &mut **service;
+                let mark = history.as_ref().map(|_| {
+                    let destination = front.server().destination(&batch.label().bucket);
+                    Mark::of(&destination, batch.body())
+                });
+                let known = mark.zip(history.as_mut());
+                if let Some(rejected) = known.and_then(|(mark, history)| history.skip(mark)) {
+                    self.desk.count(|tally| {
+                        tally.skipped += batch.len() as u64;
+                        tally.rejected_before += u64::from(rejected);
+                    });
+                    self.batches.recycle(batch);
+                    return Ok(());
+                }
+                if pool.len() > 1 && self.order.holds_up(batch.lane()) {
+                    pool.drain()?;
+                }
+                pool.push(batch, mark)?;
+                if let Some(spare) = pool.spare() {
+                    self.batches.recycle(spare);
                 }
             }
-            Way::Dry(dry) => dry.count(&batch)?,
+            Way::Dry(dry) => {
+                dry.count(&batch)?;
+                self.desk.commit(&batch, batch.bad(), None, None)?;
+                self.batches.recycle(batch);
+            }
         }
-        self.batches.recycle(batch);
         Ok(())
     }
 }
@@ -502,14 +499,28 @@ fn label(place: &Place<'_>, bucket: String) -> Label {
         input: place.input.to_owned(),
         is_once: place.is_once,
         period: None,
+        is_v3: false,
     }
 }
 
-fn reject<'a>(label: &'a Label, line: u64, reason: &'a str, record: &'a [u8]) -> Reject<'a> {
-    Reject {
-        label,
-        line,
-        reason,
-        record,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_may_hold_the_same_points_are_sent_one_after_the_other() {
+        let mut order = Order::default();
+        assert!(!order.holds_up(None));
+        assert!(!order.holds_up(None));
+        order.boundary();
+        assert!(order.holds_up(None));
+        order.boundary();
+        assert!(order.holds_up(Some(1)));
+        assert!(!order.holds_up(Some(2)));
+        // Lanes keep their order from stream to stream.
+        order.boundary();
+        assert!(!order.holds_up(Some(1)));
+        assert!(order.holds_up(None));
+        assert!(!order.holds_up(None));
     }
 }

@@ -61,17 +61,69 @@ pub struct Pacer {
     passed_at: u64,
 }
 
-impl Pacer {
-    /// A pacer that starts now, with an empty bucket.
-    pub fn new(limit: Limit, now: Duration) -> Self {
-        let now = nanos(now);
+/// What a pacer knows besides its limit and what is booked: enough to go on in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    /// Bytes in a full bucket.
+    pub burst: u64,
+    /// Bytes x nanoseconds of the window.
+    pub level: u128,
+    /// When that was, in nanoseconds.
+    pub at: u64,
+    /// When bytes were last charged, in nanoseconds.
+    pub passed_at: u64,
+}
+
+impl Level {
+    /// An empty bucket.
+    pub(super) fn empty(limit: Limit, now: u64) -> Self {
         Self {
-            limit,
             burst: limit.amount().div_euclid(BURST_PART),
             level: 0,
             at: now,
-            booked: 0,
             passed_at: now,
+        }
+    }
+}
+
+impl Pacer {
+    /// A pacer that starts now, with an empty bucket.
+    pub fn new(limit: Limit, now: Duration) -> Self {
+        Self::resume(limit, Level::empty(limit, nanos(now)), 0)
+    }
+
+    /// A pacer that goes on where another one was, with so much booked.
+    pub(super) fn resume(limit: Limit, level: Level, booked: u64) -> Self {
+        let Level {
+            burst,
+            level,
+            at,
+            passed_at,
+        } = level;
+        Self {
+            limit,
+            burst,
+            level,
+            at,
+            booked,
+            passed_at,
+        }
+    }
+
+    /// Where this pacer is.
+    pub(super) fn level(&self) -> Level {
+        let Self {
+            burst,
+            level,
+            at,
+            passed_at,
+            ..
+        } = *self;
+        Level {
+            burst,
+            level,
+            at,
+            passed_at,
         }
     }
 
@@ -160,7 +212,7 @@ impl Pacer {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

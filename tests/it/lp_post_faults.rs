@@ -162,12 +162,12 @@ fn lines_that_version_3_names_become_rejects_and_the_rest_goes_again() {
 # CONTEXT-DATABASE:d
 # CONTEXT-RETENTION-POLICY:r
 # CONTEXT-BUCKET:d/r
+# REJECT standard input:3: bad three
+m v=1 1
 # REJECT standard input:4: bad one
 m v=2 2
 # REJECT standard input:6: bad two
 m v=4 4
-# REJECT standard input:3: bad three
-m v=1 1
 # STREAM-END points:3 left-out:0
 ",
         ran.stdout
@@ -215,7 +215,7 @@ fn records_that_version_1_quotes_become_rejects_and_nothing_goes_twice() {
     let body = r#"{"error":"partial write: unable to parse 'm,t=b s=\"it's\ny\" x': invalid boolean dropped=0"}"#;
     let server = Server::script(vec![answer(400, body)]);
     let text = "m v=1 1\nm,t=b s=\"it's\ny\" x 2\nm v=3 3\n";
-    let args = ["--host", &server.url, "--target", "v1", "-b", "d/r"];
+    let args = ["--host", &server.url, "--target", "v1", "-b", "d/r", "-j1"];
     let ran = run(&args, &[], text);
     // The record in the answer is another one: nothing is believed, and halves are sent.
     assert_ne!(Some(0), ran.code);
@@ -224,7 +224,7 @@ fn records_that_version_1_quotes_become_rejects_and_nothing_goes_twice() {
     let body = r#"{"error":"partial write: unable to parse 'm,t=b s=\"it's\ny\",f=x 2': invalid boolean dropped=0"}"#;
     let server = Server::script(vec![answer(400, body)]);
     let text = "m v=1 1\nm,t=b s=\"it's\ny\",f=x 2\nm v=3 3\n";
-    let args = ["--host", &server.url, "--target", "v1", "-b", "d/r"];
+    let args = ["--host", &server.url, "--target", "v1", "-b", "d/r", "-j1"];
     let ran = run(&args, &[], text);
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!(1, server.requests().len());

@@ -1,6 +1,7 @@
 //! Everything that runs an executable, in one binary: a module per program, and what they share.
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod docs;
 mod harness;
 mod live;
@@ -8,9 +9,13 @@ mod lp_filter;
 mod lp_post;
 mod lp_post_access;
 mod lp_post_faults;
+mod lp_post_jobs;
+mod lp_post_resume;
 mod lp_rate;
 mod lp_split;
+mod lp_split_out;
 mod oracle;
 mod pipeline;
 mod server;
 mod tsm_cat;
+mod validate;

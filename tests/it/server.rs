@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -42,6 +43,8 @@ pub enum Play {
     Send(Vec<u8>),
     /// Send these bytes and close the connection.
     SendAndClose(Vec<u8>),
+    /// Send these bytes once a word comes, or nobody is left to say it.
+    After(Receiver<()>, Vec<u8>),
     /// Answer nothing until the client gives up.
     Hang,
 }
@@ -59,8 +62,11 @@ pub fn answer(status: u16, body: &str) -> Play {
 }
 
 /// Success.
+pub const STORED: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+/// Success.
 pub fn stored() -> Play {
-    Play::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())
+    Play::Send(STORED.to_vec())
 }
 
 /// A running server; its threads end with the test process.
@@ -152,6 +158,10 @@ fn serve(stream: TcpStream, acts: &Mutex<(Early, Handler)>, log: &Mutex<Vec<Requ
             // A client that is gone is what some tests are about.
             Play::Send(bytes) => drop(writer.write_all(&bytes)),
             Play::SendAndClose(bytes) => return drop(writer.write_all(&bytes)),
+            Play::After(word, bytes) => {
+                let _ = word.recv();
+                drop(writer.write_all(&bytes));
+            }
             Play::Hang => return drop(reader.read(&mut [0])),
         }
     }

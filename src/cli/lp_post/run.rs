@@ -3,33 +3,47 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::settings::{self, Access};
 use super::sink::Sink;
 use super::{Args, EXAMPLE};
 use crate::cli::exit::{self, Failure};
 use crate::cli::feed::{self, Fed, Program, Scene};
-use crate::cli::report::{self, Figures};
+use crate::cli::report::{self, Figures, Progress};
 use crate::cli::{Outcome, signal, tty};
 use crate::http::bucket::Buckets;
-use crate::http::retry::{Patience, SystemClock};
+use crate::http::client::Client;
+use crate::http::retry::{Clock, Patience, SystemClock};
 use crate::http::{Carrier, Target};
 use crate::lp::Event;
-use crate::post::batch::Limits;
-use crate::post::courier::Courier;
-use crate::post::deliver::{Deliverer, Server};
+use crate::post::batch::{Batch, Limits};
+use crate::post::courier::{Common, Courier};
+use crate::post::deliver::Deliverer;
+use crate::post::desk::{Desk, Tally};
 use crate::post::dry::Dry;
-use crate::post::{Desk, Error, Outlet, Periods, Place, Poster, Routing, Tally, Way};
+use crate::post::gate::Gate;
+use crate::post::jobs::{Pool, Work};
+use crate::post::journal::{self, History, Journal, Opened};
+use crate::post::server::Server;
+use crate::post::{Error, Periods, Place, Poster, Routing, Service, Way};
+use crate::rate::budget::{self, Budget, boot_clock};
+use crate::rate::{Limit, Meter, Pacer, Rate};
 
 const NAME: &str = "lp-post";
 
-/// Unfinished batches hold at most so many full ones in all.
-const OPEN_BATCHES: usize = 4;
+/// Batches are at most this part of the rate: so none of them takes more than a moment of it.
+const RATE_PART: u64 = 100;
 
 /// A stream of points on its way into a server.
-struct Posted<'a> {
-    poster: Poster<'a>,
+struct Posted {
+    poster: Poster,
     sink: Sink,
+    desk: Arc<Desk>,
     /// Whether it was the posting that failed: then nothing more is sent.
     broken: bool,
     /// Entries of the input so far.
@@ -40,40 +54,68 @@ struct Posted<'a> {
 
 /// Read everything and post it.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let mut sink = Sink::open(NAME, args.rejects.clone(), &args.input.paths())?;
-    let way = way(&args, &mut sink)?;
+    let sink = Sink::open(NAME, args.rejects.as_deref(), &args.input.paths())?;
+    let (journal, history) = match args.journal.as_deref().filter(|_| !args.dry_run) {
+        Some(path) => open_journal(path, &args, &sink)?,
+        None => (None, None),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
     let max_rejects = args.max_rejects.unwrap_or_else(|| max_rejects(&args));
+    let desk = Desk::new(
+        Box::new(sink.clone()),
+        journal,
+        max_rejects,
+        Arc::clone(&stop),
+    );
+    let desk = Arc::new(desk);
+    let way = way(&args, &sink, &desk, stop, history)?;
     let create = args.create_buckets.then(|| periods(&args));
+    let shared = Arc::clone(&desk);
     let mut posted = Posted {
-        poster: Poster::new(way, routing(&args), create, limits(&args), max_rejects),
+        poster: Poster::new(way, shared, routing(&args), create, limits(&args)),
         sink,
+        desk,
         broken: false,
         entries: 0,
         empty: false,
     };
-    let mut fed = Fed::default();
+    let mut fed = Fed {
+        progress: Progress::start(NAME, args.progress, None),
+        ..Fed::default()
+    };
     let result = feed::run(&args.input, EXAMPLE, &mut posted, &mut fed);
     let result = posted.finish(result, args.allow_empty);
-    tell(&args, &posted.poster);
-    let tally = &posted.poster.tally;
-    let outcome = result.map(|()| Outcome::after(tally.rejected + fed.left_out));
-    report::finish(NAME, &args.report, &figures(&posted.poster, &fed), outcome)
+    fed.progress.finish();
+    let tally = posted.desk.tally();
+    tell(&args, &posted.poster, &tally);
+    let left_out = tally.rejected + tally.rejected_before + fed.left_out;
+    let outcome = result.map(|()| Outcome::after(left_out));
+    let figures = figures(&posted.poster, &tally, &fed);
+    let outcome = report::finish(NAME, &args.report, &figures, outcome);
+    advise(&posted.poster);
+    outcome
 }
 
-impl Posted<'_> {
+impl Posted {
     /// What came whole is stored, however the input ended; the first failure is the one to report.
     fn finish(&mut self, result: anyhow::Result<()>, allow_empty: bool) -> anyhow::Result<()> {
-        let stopped = signal::check();
-        let flushed = if self.broken || stopped.is_err() {
-            Ok(())
-        } else {
-            self.post(|poster, sink| poster.flush(sink))
-        };
+        let mut stopped = signal::check();
+        let mut flushed = Ok(());
+        if !self.broken && stopped.is_ok() {
+            flushed = self.post(Poster::finish);
+            stopped = signal::check();
+        }
+        if self.broken || stopped.is_err() {
+            self.poster.give_up();
+        }
         let mut result = result.map_err(|err| stopped.err().map_or(err, Into::into));
+        flushed = flushed.map_err(|err| stopped.err().map_or(err, Into::into));
         if let (Err(_), Err(second)) = (&result, &flushed) {
             self.sink.note(&format!("{second:#}"));
         }
         result = result.and(flushed);
+        let closed = self.desk.close().map_err(|err| self.failure(err));
+        result = result.and(closed);
         if result.is_ok() && self.empty && !allow_empty {
             let text = "standard input is empty: the program before wrote nothing (--allow-empty)";
             result = Err(Failure::NoInput(text.to_owned()).into());
@@ -86,39 +128,72 @@ impl Posted<'_> {
         result.and(closed)
     }
 
-    fn post(
-        &mut self,
-        work: impl FnOnce(&mut Poster<'_>, &mut Sink) -> Result<(), Error>,
-    ) -> anyhow::Result<()> {
-        let result = work(&mut self.poster, &mut self.sink);
+    fn post(&mut self, work: impl FnOnce(&mut Poster) -> Result<(), Error>) -> anyhow::Result<()> {
+        let result = work(&mut self.poster);
         self.broken |= result.is_err();
-        result.map_err(|err| self.sink.take_error().unwrap_or_else(|| failure(err)))
+        result.map_err(|err| self.failure(err))
+    }
+
+    fn failure(&self, err: Error) -> anyhow::Error {
+        self.sink.take_error().unwrap_or_else(|| failure(err))
     }
 }
 
-impl Program for Posted<'_> {
+/// Read the journal, and take the rejects back to where it says they were when a run broke off.
+fn open_journal(
+    path: &Path,
+    args: &Args,
+    sink: &Sink,
+) -> anyhow::Result<(Option<Journal>, Option<History>)> {
+    if args.rejects.as_deref() == Some(path) || args.input.paths().iter().any(|p| p == path) {
+        let text = format!("--journal {}: has another use here", path.display());
+        return Err(Failure::Usage(text).into());
+    }
+    let Opened {
+        mut journal,
+        history,
+        broken_off,
+        torn,
+    } = Journal::open(path).map_err(|err| failure(err.into()))?;
+    if torn > 0 {
+        let path = path.display();
+        sink.note(&format!(
+            "{path}: the last {torn} bytes are torn: what they stood for is sent again"
+        ));
+    }
+    if let Some(rejects) = broken_off {
+        sink.cut_back(rejects)?;
+    }
+    let started = journal.start(sink.place()?);
+    started.map_err(|err| failure(err.into()))?;
+    Ok((Some(journal), Some(history)))
+}
+
+impl Program for Posted {
     fn point(&mut self, record: &[u8], scene: &Scene<'_>) -> anyhow::Result<()> {
         self.entries += 1;
-        self.post(|poster, sink| poster.point(record, &place(scene), sink))
+        let place = place(scene);
+        self.post(|poster| poster.point(record, &place))
     }
 
     fn other(&mut self, event: &Event, _: &[u8], scene: &Scene<'_>) -> anyhow::Result<()> {
         self.entries += 1;
-        self.post(|poster, sink| match event {
-            Event::Context(change) => poster.context(change, &place(scene), sink),
-            Event::Begin { .. } | Event::End { .. } => poster.boundary(sink),
+        self.post(|poster| match event {
+            Event::Context(change) => poster.context(change, &place(scene)),
+            Event::Begin { .. } | Event::End { .. } => poster.boundary(),
             _ => Ok(()),
         })
     }
 
     fn idle(&mut self) -> anyhow::Result<()> {
-        Ok(signal::check()?)
+        signal::check()?;
+        self.post(Poster::check)
     }
 
     fn input_end(&mut self, scene: &Scene<'_>, _: bool) -> anyhow::Result<()> {
         self.empty |= self.entries == 0 && scene.input == "standard input";
         self.entries = 0;
-        self.post(|poster, sink| poster.boundary(sink))
+        self.post(Poster::boundary)
     }
 }
 
@@ -144,10 +219,23 @@ fn failure(err: Error) -> anyhow::Error {
         // The signal that came is told by whoever looks for it next.
         Error::Stopped => Failure::Temporary(text).into(),
         Error::Rejects(err) => err.into(),
+        Error::Journal(journal::Error::Busy(_)) => Failure::Temporary(text).into(),
+        Error::Journal(journal::Error::Foreign(_)) => Failure::Usage(text).into(),
+        Error::Journal(err) => err.into(),
+        Error::Budget(err) => match *err {
+            budget::Error::Io { .. } => anyhow::Error::new(err),
+            _ => Failure::Usage(text).into(),
+        },
     }
 }
 
-fn way<'a>(args: &Args, sink: &mut Sink) -> anyhow::Result<Way<'a>> {
+fn way(
+    args: &Args,
+    sink: &Sink,
+    desk: &Arc<Desk>,
+    stop: Arc<AtomicBool>,
+    history: Option<History>,
+) -> anyhow::Result<Way> {
     if args.dry_run {
         return Ok(Way::Dry(Dry::new(args.target.target())));
     }
@@ -161,27 +249,84 @@ fn way<'a>(args: &Args, sink: &mut Sink) -> anyhow::Result<Way<'a>> {
     }
     let url = base.as_str().to_owned();
     let mut client = settings::client(args, base, token)?;
-    if let Some(target) = args.target.target() {
-        client.set_target(target);
+    let mut server = Server::new(url, args.target.target().unwrap_or(Target::V1), org.clone());
+    if args.create_buckets {
+        server.buckets = Some(Arc::new(Mutex::new(Buckets::new(org.clone()))));
     }
-    let clock = SystemClock::new(|time| signal::sleep(time).is_ok());
-    let server = Server {
-        courier: Courier::new(Box::new(client), Box::new(clock), patience(args)),
-        target: args.target.target().unwrap_or(Target::V1),
-        org: org.clone(),
-        buckets: args.create_buckets.then(|| Buckets::new(org.clone())),
+    let common = Common {
+        desk: Arc::clone(desk),
+        gate: Arc::new(Gate::new(meter(args)?)),
+        patience: patience(args),
     };
-    let mut deliverer = Deliverer::new(server);
-    if args.target.target().is_none() {
-        let mut desk = Desk {
-            tally: &mut Tally::default(),
-            out: sink,
-        };
-        let (target, called) = deliverer.detect(&mut desk).map_err(failure)?;
-        sink.note(&format!("{url} calls itself {called}: --target {target}"));
+    let clock = clock(stop);
+    let front = |client: &Client, server: Server| {
+        let (carrier, clock) = (Box::new(client.clone()), Box::new(clock.another()));
+        Deliverer::new(server, Courier::new(carrier, clock, common.clone()))
+    };
+    match args.target.target() {
+        Some(target) => client.set_target(target),
+        None => {
+            let mut first = front(&client, server.clone());
+            let (target, called) = first.detect().map_err(failure)?;
+            let url = &server.url;
+            sink.note(&format!("{url} calls itself {called}: --target {target}"));
+            client.set_target(target);
+            server.target = target;
+        }
     }
-    check(args, deliverer.target(), org.as_deref())?;
-    Ok(Way::Server(Box::new(deliverer)))
+    check(args, server.target, org.as_deref())?;
+    let workers = (0..args.jobs).map(|_| {
+        let mut deliverer = front(&client, server.clone());
+        Box::new(move |batch: &Batch, mark| deliverer.deliver(batch, mark)) as Work
+    });
+    let mut watch = clock.another();
+    let stopped = Box::new(move || !watch.sleep(Duration::ZERO));
+    let room = limits(args).bytes.get().saturating_mul(jobs(args));
+    Ok(Way::Server(Box::new(Service {
+        pool: Pool::start(workers.collect(), room, stopped),
+        front: front(&client, server),
+        history,
+    })))
+}
+
+/// The clock of all workers; whoever waits by it looks for a signal and for the end of the run.
+fn clock(stop: Arc<AtomicBool>) -> SystemClock {
+    const SLICE: Duration = Duration::from_millis(100);
+    let sleep = move |mut time: Duration| loop {
+        let slice = time.min(SLICE);
+        if stop.load(Ordering::Relaxed) || signal::sleep(slice).is_err() {
+            return false;
+        }
+        time -= slice;
+        if time.is_zero() {
+            return true;
+        }
+    };
+    SystemClock::new(boot_clock, Arc::new(sleep))
+}
+
+fn limit(args: &Args) -> Option<Limit> {
+    match args.rate? {
+        Rate::Unlimited => None,
+        Rate::Limited(limit) => Some(limit),
+    }
+}
+
+fn meter(args: &Args) -> anyhow::Result<Option<Meter>> {
+    let now = boot_clock();
+    Ok(match (limit(args), &args.budget) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            let text = "--budget: there is no rate to share (--rate 300MB/5min)";
+            return Err(Failure::Usage(text.to_owned()).into());
+        }
+        (Some(limit), None) => Some(Meter::Own(Pacer::new(limit, now))),
+        (Some(limit), Some(path)) => {
+            let opened = Budget::open(path, limit, now);
+            let opened = opened.map_err(|err| failure(Error::Budget(Box::new(err))))?;
+            Some(Meter::Shared(opened))
+        }
+    })
 }
 
 /// What only shows once the target is known.
@@ -232,13 +377,22 @@ fn periods(args: &Args) -> Periods {
     Periods { named, default }
 }
 
+fn jobs(args: &Args) -> usize {
+    usize::from(args.jobs)
+}
+
+/// Batches as large as one may send at once. Those on their way are as many as there are jobs, and half as many wait
+/// to be filled; what they take when compressed has room beside them.
 fn limits(args: &Args) -> Limits {
-    let bytes = args.batch_bytes;
-    let batches = NonZeroUsize::MIN.saturating_add(OPEN_BATCHES - 1);
+    let part = limit(args).map_or(u64::MAX, |limit| limit.amount() / RATE_PART);
+    let part = usize::try_from(part).unwrap_or(usize::MAX);
+    let bytes = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
+    let bytes = bytes.min(args.batch_bytes);
+    let open = NonZeroUsize::new(jobs(args) / 2).unwrap_or(NonZeroUsize::MIN);
     Limits {
         lines: args.batch_lines,
         bytes,
-        total: bytes.saturating_mul(batches),
+        total: bytes.saturating_mul(open),
     }
 }
 
@@ -251,11 +405,11 @@ fn max_rejects(args: &Args) -> u64 {
 }
 
 /// The reasons of rejects, and what a dry run has found.
-fn tell(args: &Args, poster: &Poster<'_>) {
+fn tell(args: &Args, poster: &Poster, tally: &Tally) {
     let mut err = io::stderr().lock();
     // If standard error is gone there is nobody left to tell.
-    if poster.tally.rejected > 0 {
-        let _ = writeln!(err, "{NAME}: rejected: {}", poster.tally.reasons());
+    if tally.rejected > 0 {
+        let _ = writeln!(err, "{NAME}: rejected: {}", tally.reasons());
     }
     let Way::Dry(dry) = poster.way() else {
         return;
@@ -267,29 +421,44 @@ fn tell(args: &Args, poster: &Poster<'_>) {
     if more > 0 {
         let _ = writeln!(err, "{NAME}: dry run: {more} more buckets");
     }
-    let host = args.host.as_deref().unwrap_or("a server");
-    let _ = writeln!(
-        err,
-        "{NAME}: dry run: {}, would be sent to {host}",
-        dry.total()
-    );
+    let (total, host) = (dry.total(), args.host.as_deref().unwrap_or("a server"));
+    let _ = writeln!(err, "{NAME}: dry run: {total}, would be sent to {host}");
+    if let Some(limit) = limit(args) {
+        let time = report::span(limit.time_for(total.bytes));
+        let _ = writeln!(err, "{NAME}: dry run: takes {time} at {limit}");
+    }
 }
 
-fn figures(poster: &Poster<'_>, fed: &Fed) -> Figures {
-    let tally = &poster.tally;
+/// What would mend the rejects, where the server has said enough of them: the last lines of the run.
+fn advise(poster: &Poster) {
+    if let Way::Server(service) = poster.way() {
+        for advice in service.front.server().columns.advice().iter().take(10) {
+            let _ = writeln!(io::stderr(), "{NAME}: {advice}");
+        }
+    }
+}
+
+fn figures(poster: &Poster, tally: &Tally, fed: &Fed) -> Figures {
     let mut figures = vec![
         ("points read", fed.points),
         ("accepted", tally.accepted),
         ("rejected", tally.rejected),
         ("left out before", fed.left_out),
     ];
-    if let Way::Server(_) = poster.way() {
+    if let Way::Server(service) = poster.way() {
+        if service.history.is_some() {
+            figures.extend([
+                ("skipped by the journal", tally.skipped),
+                ("rejected in earlier runs", tally.rejected_before),
+            ]);
+        }
         figures.extend([
             ("requests", tally.requests),
             ("retries", tally.retries),
             ("bytes sent", tally.bytes),
             ("bytes compressed", tally.packed),
             ("milliseconds waited", tally.waited.as_millis() as u64),
+            ("milliseconds paced", tally.paced.as_millis() as u64),
             ("buckets made", tally.made),
         ]);
     }

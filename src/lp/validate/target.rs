@@ -1,0 +1,71 @@
+//! What the servers of one kind take.
+
+/// A kind of server to write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// InfluxDB OSS 1.x.
+    V1,
+    /// InfluxDB OSS 2.x.
+    V2,
+    /// InfluxDB Cloud Serverless.
+    Serverless,
+    /// InfluxDB 3 Core.
+    Core,
+}
+
+impl Target {
+    /// All targets.
+    pub const ALL: [Self; 4] = [Self::V1, Self::V2, Self::Serverless, Self::Core];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Serverless => "serverless",
+            Self::Core => "core",
+        }
+    }
+
+    /// The names of all targets.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().map(Self::name)
+    }
+
+    /// The target that users call so; `oss2` is what lp-post calls `v2`.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let name = if name == "oss2" { "v2" } else { name };
+        let target = Self::ALL.into_iter().find(|target| target.name() == name);
+        target.ok_or_else(|| {
+            let names: Vec<_> = Self::names().collect();
+            format!("no target {name:?} (one of {})", names.join(", "))
+        })
+    }
+
+    /// Whether it reads names as InfluxDB 3 does.
+    pub fn is_v3(self) -> bool {
+        matches!(self, Self::Serverless | Self::Core)
+    }
+
+    /// Whether it stores unsigned integers.
+    pub(super) fn has_unsigned(self) -> bool {
+        self != Self::V1
+    }
+
+    /// The longest string value, and in InfluxDB 3 the longest name, in bytes without escapes.
+    pub(super) fn string_limit(self) -> usize {
+        match self {
+            Self::Serverless => 65_536,
+            _ => 1_048_576,
+        }
+    }
+
+    /// The most tags and fields that a table can hold beside the time.
+    pub(super) fn column_limit(self) -> usize {
+        match self {
+            Self::V1 | Self::V2 => usize::MAX,
+            Self::Serverless => 199,
+            Self::Core => 499,
+        }
+    }
+}

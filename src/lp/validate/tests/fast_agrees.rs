@@ -1,0 +1,105 @@
+//! The look at plain records against the rules.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn holds(record: &[u8]) -> bool {
+    let fine = Plain::default().is_fine(record::body(record));
+    if fine {
+        for target in Target::ALL {
+            let verdict = Validator::new(target).require_time().careful(record);
+            assert_eq!(
+                Ok(()),
+                verdict,
+                "{} for {target:?}",
+                bstr::BStr::new(record)
+            );
+        }
+    }
+    fine
+}
+
+#[test]
+fn what_exporters_print_is_plain() {
+    for record in [
+        "cpu,host=a usage_user=1.5,usage_idle=97i 1577836800000000000\n",
+        "cpu,dc=eu,host=a.b-c_d/1 b=t,a=-0.25,c=1e+06,d=1.5E-7,e=\"x y, z=\n\" 1\n",
+        "disk usage=0 -9223372036854775806",
+        "my\\ m,a\\=b\\ c=\\,d f\\ =\"say \\\"hi\\\"\\n\\\\\" 1",
+        "m,b=1,a=2 d=1,c=1 1",
+        "m,stadt=Köln f=\"é\" 1",
+    ] {
+        assert!(holds(record.as_bytes()), "{record}");
+    }
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_rules() {
+    for record in [
+        "",
+        "#m f=1 1",
+        "m f=1",
+        "m f=1 ",
+        "m f=1 1 ",
+        " m f=1 1",
+        "m f=1. 1",
+        "m f=1u 1",
+        "m f=1,f=2 1",
+        "m f=1,g=2,f=3 1",
+        "m g=1,f=2,g=3 1",
+        "m,f=1 f=1 1",
+        "m,f=1 z=1,f=1 1",
+        "m,a=1,a=2 f=1 1",
+        "m time=1 1",
+        "m,_field=1 f=1 1",
+        "m f=1e400 1",
+        "m f=1e308 1",
+        "m f=1 9223372036854775807",
+        "m f=1 -9223372036854775807",
+        "m f=9223372036854775808i 1",
+        "m\\=x f=1 1",
+        "m,t=a\\b f=1 1",
+        "m,t=a\\\\ f=1 1",
+        "m f\\\\=1 1",
+        "m a\\\"b=1 1",
+        "m,t=a\\",
+        "m f=\"x\\\" 1",
+        "m f=\"x\"y 1",
+        "m f=1 1\r",
+    ] {
+        assert!(!holds(record.as_bytes()), "{record}");
+    }
+    assert!(!holds(b"m\xff f=1 1"));
+}
+
+#[test]
+fn the_table_keeps_all_rules() {
+    for (body, _) in rows::ALL.concat() {
+        entries(body).into_iter().for_each(|record| {
+            holds(record);
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn plain_records_keep_all_rules(body in generate::body()) {
+        entries(&body).into_iter().for_each(|record| {
+            holds(record);
+        });
+    }
+
+    #[test]
+    fn nearly_plain_records_keep_all_rules(
+        tags in proptest::collection::vec("[abf]{1,2}", 0..4),
+        fields in proptest::collection::vec(("[abfT]{1,2}|time|_field", "-?[0-9]{1,20}(\\.[0-9]{0,3})?(e[+-]?[0-9]{1,3})?[iu]?|t|FALSE|\"[^\"]{0,3}\""), 1..5),
+        time in "-?[0-9]{0,20}",
+    ) {
+        let tags: String = tags.iter().map(|tag| format!(",{tag}=x")).collect();
+        let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        holds(format!("m{tags} {} {time}", fields.join(",")).as_bytes());
+    }
+}
