@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod export;
 pub mod filter;
+pub mod gzip;
 pub mod http;
+pub mod lanes;
 pub mod lp;
 pub mod post;
 pub mod rate;

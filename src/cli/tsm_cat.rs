@@ -2,8 +2,10 @@
 
 mod findings;
 pub mod run;
+mod sink;
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -112,6 +114,22 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub lp_only: bool,
 
+    /// Compress with gzip, on all jobs
+    ///
+    /// Many members one behind the other, which every reader of gzip takes for one file.
+    #[arg(long, help_heading = "Output")]
+    pub compress: bool,
+
+    /// Threads that read, merge and print; by default as many as there are processors
+    ///
+    /// The output is the same whatever their number.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+
+    /// Whether to draw progress.
+    #[command(flatten)]
+    pub progress: report::ProgressArgs,
+
     /// What is told of the run.
     #[command(flatten)]
     pub report: report::Args,
@@ -124,6 +142,13 @@ impl Args {
             true => vec![PathBuf::from("-")],
             false => self.paths.clone(),
         }
+    }
+
+    /// How many threads print.
+    pub fn jobs(&self) -> NonZeroUsize {
+        let asked = self.jobs.and_then(|jobs| NonZeroUsize::new(jobs.into()));
+        let there = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        asked.unwrap_or_else(there)
     }
 
     /// What of the tree is wanted.

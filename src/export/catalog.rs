@@ -24,6 +24,8 @@ pub struct Listed {
     pub period: Option<u64>,
     /// The first time of its group.
     pub start: Option<i64>,
+    /// How large its data files are together.
+    pub bytes: u64,
 }
 
 /// Something worth telling about what was found.
@@ -86,6 +88,7 @@ impl Catalog {
             files,
             period: None,
             start: None,
+            bytes: 0,
         });
         Ok(())
     }
@@ -136,6 +139,7 @@ impl Catalog {
             label,
             period: period.map(|period| period.as_secs()),
             start: known.map(|known| known.start),
+            bytes: 0,
             files: Files {
                 data: Some(found.data),
                 wal: found.wal,
@@ -183,6 +187,7 @@ impl Catalog {
                 },
                 period: None,
                 start: None,
+                bytes: 0,
             };
             folders.push((folder, listed));
         }
@@ -193,6 +198,8 @@ impl Catalog {
 
     /// Put the shards into the order of the output. The same shard twice is an error.
     pub fn settle(&mut self) -> Result<(), Error> {
+        let shards = self.shards.iter_mut();
+        shards.for_each(|listed| listed.bytes = listed.files.bytes());
         self.shards.sort_by(|a, b| key(a).cmp(&key(b)));
         let twins = self.shards.windows(2).find_map(|pair| match pair {
             [a, b] if is_same(a, b) => Some((a, b)),
@@ -255,6 +262,7 @@ mod tests {
             files: Files::default(),
             period: None,
             start,
+            bytes: 0,
         }
     }
 

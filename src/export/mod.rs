@@ -7,6 +7,7 @@ mod careful;
 pub mod catalog;
 mod clock;
 mod fetch;
+pub mod pipeline;
 pub mod plan;
 mod print;
 mod sheet;

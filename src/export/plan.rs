@@ -27,6 +27,8 @@ const LIGHT: usize = 16;
 const HEAVY: usize = 1024;
 /// Values of the log that count as one block.
 const STRETCH: usize = 1000;
+/// Keys that are passed by before that is worth an empty unit.
+const PASSED: usize = 10_000;
 
 /// Walks one shard.
 #[derive(Debug)]
@@ -41,6 +43,18 @@ pub struct Planner<'a> {
     group: Group,
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
+    /// How far the walk was before the group, and behind it; in bytes of blocks.
+    before: u64,
+    behind: u64,
+}
+
+/// What a look for the next series comes to.
+#[derive(PartialEq)]
+enum Gathered {
+    Series,
+    /// Nothing so far, but there is more to look at.
+    Nothing,
+    End,
 }
 
 /// One file on the walk.
@@ -63,6 +77,9 @@ struct Group {
     /// Where the next slice starts; `None` if nothing is left.
     from: Option<i64>,
     is_first: bool,
+    /// What it weighs, and how much of that is done.
+    weight: usize,
+    done: usize,
 }
 
 #[derive(Debug)]
@@ -103,24 +120,43 @@ impl<'a> Planner<'a> {
             key: Vec::new(),
             group: Group::default(),
             measurement: (Vec::new(), options.measurements.is_empty()),
+            before: 0,
+            behind: 0,
         })
     }
 
-    /// Fill `unit` with the next work; `false` if there is none left.
+    /// How far the walk is, in bytes of blocks. Those that are not wanted count when they are passed by.
+    pub fn passed(&self) -> u64 {
+        let (done, weight) = (self.group.done as u64, self.group.weight.max(1) as u64);
+        let step = u128::from(self.behind - self.before) * u128::from(done.min(weight));
+        self.before + (step / u128::from(weight)) as u64
+    }
+
+    /// Fill `unit` with the next work, which may be none; `false` if there is none left.
     pub fn next(&mut self, unit: &mut Unit, report: &mut Report) -> Result<bool, Trouble> {
         unit.clear();
         while unit.weight < LIGHT {
-            if self.group.from.is_none() && !self.gather(report)? {
-                break;
+            if self.group.from.is_none() {
+                self.before = self.behind;
+                let gathered = self.gather(report)?;
+                self.behind = self.heads.iter().map(Head::passed).sum();
+                if gathered != Gathered::Series {
+                    return Ok(gathered == Gathered::Nothing || !unit.slices.is_empty());
+                }
             }
             self.group.slice(self.options.last, unit);
         }
-        Ok(!unit.slices.is_empty())
+        Ok(true)
     }
 
-    /// Collect the next series of which something is wanted; `false` if there is none.
-    fn gather(&mut self, report: &mut Report) -> Result<bool, Trouble> {
+    /// Collect the next series of which something is wanted.
+    fn gather(&mut self, report: &mut Report) -> Result<Gathered, Trouble> {
+        let mut keys = 0;
         while self.smallest() {
+            keys += 1;
+            if keys > PASSED {
+                return Ok(Gathered::Nothing);
+            }
             let series = Key::split(&self.key).series.len();
             if !self.is_wanted(series) {
                 self.take_key(report, false)?;
@@ -135,10 +171,10 @@ impl<'a> Planner<'a> {
                 }
             }
             if self.group.start(self.options.first) {
-                return Ok(true);
+                return Ok(Gathered::Series);
             }
         }
-        Ok(false)
+        Ok(Gathered::End)
     }
 
     /// Make `key` the smallest key not dealt with; `false` if there is none.
@@ -208,6 +244,14 @@ impl<'a> Planner<'a> {
 }
 
 impl Head<'_> {
+    /// How far the walk through the file is, in bytes of blocks: as far as that through the index.
+    fn passed(&self) -> u64 {
+        let (index, blocks) = (self.member.file.index(), self.member.file.blocks());
+        let keys = u128::from(self.cursor.at().saturating_sub(index.start));
+        let all = u128::from((index.end - index.start).max(1));
+        (u128::from(blocks.end - blocks.start) * keys / all) as u64
+    }
+
     fn advance(&mut self) -> Result<(), Trouble> {
         let advanced = self.cursor.advance();
         advanced.map_err(|err| Trouble::new(&self.member.path, err))?;
@@ -328,6 +372,11 @@ impl Group {
 
     /// All fields are there; `false` if nothing of them is wanted.
     fn start(&mut self, first: i64) -> bool {
+        let weights = self.runs.iter().map(|run| {
+            let entries = self.entries(run).iter();
+            entries.map(|entry| weight(run, entry)).sum::<usize>()
+        });
+        (self.weight, self.done) = (weights.sum(), 0);
         let min = self.entries.iter().map(|entry| entry.min).min();
         self.from = min.map(|min| min.max(first));
         self.from.is_some()
@@ -360,6 +409,7 @@ impl Group {
         });
         // A series weighs something even if it has but one value.
         unit.weight += weight;
+        self.done += weight;
         self.advance(to, last);
     }
 

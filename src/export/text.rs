@@ -46,8 +46,13 @@ impl Text {
 
     /// Append bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.with(|text| text.extend_from_slice(bytes));
+    }
+
+    /// Append what `print` puts behind the end.
+    pub fn with(&mut self, print: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.truncate(self.len);
-        self.bytes.extend_from_slice(bytes);
+        print(&mut self.bytes);
         self.len = self.bytes.len();
     }
 

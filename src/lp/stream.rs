@@ -175,6 +175,13 @@ pub fn print_begin(once: bool, out: &mut Vec<u8>) {
     });
 }
 
+/// Append the comment that says how far the export is: the shard's place among all, and thousandths of the whole.
+pub fn print_at(shard: usize, shards: usize, done: u64, out: &mut Vec<u8>) {
+    let (percent, tenths) = (done / 10, done % 10);
+    let text = format!("# STREAM-AT shard:{shard}/{shards} done:{percent}.{tenths}%\n");
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// Append the comment that ends a stream in good order.
 pub fn print_end(points: u64, left_out: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("# STREAM-END points:{points} left-out:{left_out}\n").as_bytes());

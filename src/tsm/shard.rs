@@ -6,6 +6,8 @@
 
 mod gather;
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +96,24 @@ pub struct Files {
     pub named: Vec<PathBuf>,
     /// A TSM file or a segment that is open already, and how messages call it.
     pub opened: Option<(PathBuf, Source)>,
+}
+
+impl Files {
+    /// How large the TSM files are together, as far as the system tells.
+    pub fn bytes(&self) -> u64 {
+        let listed = self
+            .data
+            .iter()
+            .filter_map(|folder| fs::read_dir(folder).ok());
+        let listed = listed.flatten().flatten().map(|entry| entry.path());
+        let all = listed.chain(self.named.iter().cloned());
+        let data = all.filter(|path| path.extension() == Some(OsStr::new("tsm")));
+        let sizes = data
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|meta| meta.len());
+        let opened = self.opened.as_ref().map_or(0, |(_, source)| source.len());
+        sizes.sum::<u64>() + opened
+    }
 }
 
 /// One TSM file of a shard.

@@ -1,6 +1,7 @@
 //! tsm-cat from the outside: what it takes, what it prints around the points, how it ends.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -18,10 +19,12 @@ fn broken(database: &str) -> String {
     fixture_arg(&format!("influxdb-1.6-broken/data/{database}"))
 }
 
+/// All comments but those that say how far the export is.
 fn comments(text: &[u8]) -> Vec<String> {
+    let is_place = |entry: &&[u8]| entry.starts_with(b"# STREAM-AT ");
     let all = entries(text)
         .into_iter()
-        .filter(|entry| entry.starts_with(b"#"));
+        .filter(|entry| entry.starts_with(b"#") && !is_place(entry));
     all.map(|entry| String::from_utf8(entry.to_vec()).unwrap())
         .collect()
 }
@@ -104,6 +107,84 @@ fn shards_come_by_start_and_a_period_is_in_seconds() {
             .filter(|c| c.starts_with("# CONTEXT-SHARD"))
             .count()
     );
+}
+
+#[test]
+fn the_stream_says_how_far_it_is_at_every_shard_and_every_percent() {
+    let ran = cat(&["-d", "overlap", "-d", "levels", &root()]).ok();
+    let places: Vec<_> = entries(&ran.stdout)
+        .into_iter()
+        .filter_map(|entry| entry.strip_prefix(b"# STREAM-AT "))
+        .map(|place| std::str::from_utf8(place).unwrap())
+        .collect();
+    let place = |text: &str| {
+        let (shard, done) = text.split_once(" done:").unwrap();
+        let (shard, all) = shard
+            .strip_prefix("shard:")
+            .unwrap()
+            .split_once('/')
+            .unwrap();
+        let done: f64 = done.strip_suffix('%').unwrap().parse().unwrap();
+        (
+            shard.parse::<usize>().unwrap(),
+            all.parse::<usize>().unwrap(),
+            done,
+        )
+    };
+    let places: Vec<_> = places.into_iter().map(place).collect();
+    let shards = comments(&ran.stdout)
+        .iter()
+        .filter(|c| c.contains("-SHARD:"))
+        .count();
+    assert_eq!((1, shards, 0.0), places[0]);
+    for at in 1..=shards {
+        assert!(places.iter().any(|place| place.0 == at), "shard {at}");
+    }
+    assert!(places.is_sorted_by(|a, b| (a.0, a.2) < (b.0, b.2)));
+    assert!(places.iter().all(|place| place.2 <= 100.0));
+    let percents: Vec<_> = places
+        .iter()
+        .map(|place| (place.0, place.2 as u64))
+        .collect();
+    assert!(percents.is_sorted_by(|a, b| a != b), "{percents:?}");
+}
+
+#[test]
+fn the_output_is_the_same_for_any_number_of_jobs() {
+    let run = |jobs: &str, more: &[&str]| {
+        cat(&[
+            &["--keep-going", "--internal", "--jobs", jobs],
+            more,
+            &[&root()],
+        ]
+        .concat())
+    };
+    for more in [&[][..], &["--per-field"], &["--compress"]] {
+        let one = run("1", more);
+        for jobs in ["2", "3", "16"] {
+            let many = run(jobs, more);
+            assert!(one.stdout == many.stdout, "{jobs} {more:?}");
+            assert_eq!((&one.stderr, &one.codes), (&many.stderr, &many.codes));
+        }
+    }
+}
+
+#[test]
+fn what_is_compressed_unpacks_to_what_is_not() {
+    for args in [
+        &["--keep-going"][..],
+        &["--lp-only", "-d", "overlap"],
+        &["-d", "none"],
+    ] {
+        let plain = cat(&[args, &[&root()]].concat());
+        let packed = cat(&[args, &["--compress", &root()]].concat());
+        assert_eq!(plain.codes, packed.codes);
+        let mut bytes = Vec::new();
+        flate2::read::MultiGzDecoder::new(&packed.stdout[..])
+            .read_to_end(&mut bytes)
+            .unwrap();
+        assert!(plain.stdout == bytes, "{args:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::cli::report::Progress;
 use crate::export::catalog::Note;
 use crate::export::{Finding, Report};
 use crate::tsm::shard::{Remark, Trouble, shortened};
@@ -26,9 +27,21 @@ pub struct Findings {
     explained: u64,
     /// The key of the latest warning: one for each key is enough.
     latest: Vec<u8>,
+    /// Bytes of blocks read.
+    pub bytes: u64,
+    /// Drawn on the terminal where all is told.
+    progress: Progress,
 }
 
 impl Findings {
+    /// Without any, and clear of what is drawn.
+    pub fn beside(progress: &Progress) -> Self {
+        Self {
+            progress: progress.clone(),
+            ..Self::default()
+        }
+    }
+
     /// How much is not in the output that should be.
     pub fn lost(&self) -> u64 {
         self.damaged + self.left_out
@@ -38,6 +51,7 @@ impl Findings {
     pub fn take(&mut self, report: &mut Report) {
         self.points += report.points;
         self.values += report.values;
+        self.bytes += report.bytes;
         for finding in report.findings.drain(..) {
             self.finding(finding);
         }
@@ -74,7 +88,7 @@ impl Findings {
 
     /// Tell of damage that is left out.
     pub fn damage(&mut self, trouble: &Trouble) {
-        tell(
+        self.tell(
             self.damaged,
             &format!("{trouble}: {} (left out)", trouble.cause),
         );
@@ -123,27 +137,29 @@ impl Findings {
     }
 
     fn explain(&mut self, text: &str) {
-        tell(self.explained, text);
+        self.tell(self.explained, text);
         self.explained += 1;
     }
 
     /// Tell of something that costs nothing.
     pub fn warn(&mut self, text: &str) {
-        tell(self.warnings, &format!("warning: {text}"));
+        self.tell(self.warnings, &format!("warning: {text}"));
         self.warnings += 1;
     }
-}
 
-/// Say something, unless `before` of its kind have been said.
-fn tell(before: u64, text: &str) {
-    let name = super::NAME;
-    // If standard error is gone there is nobody left to tell.
-    let _ = match before {
-        n if n < SHOWN => writeln!(io::stderr(), "{name}: {text}"),
-        SHOWN => writeln!(
-            io::stderr(),
-            "{name}: and more of this kind, which are counted only"
-        ),
-        _ => Ok(()),
-    };
+    /// Say something, unless `before` of its kind have been said.
+    fn tell(&self, before: u64, text: &str) {
+        let name = super::NAME;
+        self.progress.suspend(|| {
+            // If standard error is gone there is nobody left to tell.
+            let _ = match before {
+                n if n < SHOWN => writeln!(io::stderr(), "{name}: {text}"),
+                SHOWN => writeln!(
+                    io::stderr(),
+                    "{name}: and more of this kind, which are counted only"
+                ),
+                _ => Ok(()),
+            };
+        });
+    }
 }

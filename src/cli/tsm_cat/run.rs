@@ -6,47 +6,74 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::findings::Findings;
+use super::sink::Sink;
 use super::{Args, EXAMPLE, NAME, refused, spooled};
 use crate::cli::out::Out;
+use crate::cli::report::Progress;
 use crate::cli::{Outcome, exit, input, report};
+use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
+use crate::export::pipeline::{self, Event, Means, Piece};
 use crate::export::text::Text;
-use crate::export::{Export, Options, Report};
 use crate::lp::{Change, stream};
 use crate::tsm::place::Names;
-use crate::tsm::shard::{self, System};
+use crate::tsm::shard::System;
 use crate::tsm::source::Source;
+
+/// Level of `--compress`: at the rate at which the text is made, and a twentieth of it is left.
+const LEVEL: u32 = 1;
 
 /// Export what the arguments ask for.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    let progress = Progress::start(NAME, args.progress, None);
+    let level = args.compress.then_some(LEVEL);
     let mut cat = Cat {
         options: args.options()?,
-        lp_only: args.lp_only,
-        out: Out::stdout()?,
-        findings: Findings::default(),
+        means: Means {
+            jobs: args.jobs(),
+            level,
+        },
+        sink: Sink::new(Out::stdout()?.beside(&progress), level, args.lp_only),
+        findings: Findings::beside(&progress),
+        progress: progress.clone(),
         catalog: Catalog::default(),
         names: Names::default(),
+        at: At::default(),
     };
     let result = cat.export(&args);
     let result = result.map(|()| Outcome::after(cat.findings.lost()));
+    progress.finish();
     report::finish(NAME, &args.report, &cat.figures(), result)
 }
 
 struct Cat {
     options: Options,
-    lp_only: bool,
-    out: Out,
+    means: Means,
+    sink: Sink,
     findings: Findings,
+    progress: Progress,
     catalog: Catalog,
     /// What the context comments so far have said of database and policy.
     names: Names,
+    at: At,
+}
+
+/// Where the export is.
+#[derive(Default)]
+struct At {
+    /// The number of the shard, from 1 on.
+    shard: usize,
+    /// The shard that the comment on the place last named, and the percentage.
+    told: (usize, u64),
+    /// The comment that the first points of the shard need.
+    context: Option<Change>,
 }
 
 impl Cat {
     /// A whole stream: begin, contexts with their points, and how it ended.
     fn export(&mut self, args: &Args) -> anyhow::Result<()> {
-        self.comment(|out| stream::print_begin(true, out))?;
-        self.out.flush()?;
+        self.sink.comment(|out| stream::print_begin(true, out));
+        self.sink.flush()?;
         let result = self.find(args).and_then(|()| self.shards());
         let status = result.as_ref().err().map(exit::status);
         let (points, lost) = (self.findings.points, self.findings.lost());
@@ -54,20 +81,15 @@ impl Cat {
             Some(exit::CLOSED) => return result,
             Some(status) => {
                 // The first failure is the one to report.
-                let _ = self.comment(|out| stream::print_failed(status, out));
-                let _ = self.out.finish();
+                self.sink.comment(|out| stream::print_failed(status, out));
+                let _ = self.sink.finish();
                 return result;
             }
-            None => self.comment(|out| stream::print_end(points, lost, out))?,
+            None => self
+                .sink
+                .comment(|out| stream::print_end(points, lost, out)),
         }
-        self.out.finish()
-    }
-
-    fn comment(&mut self, print: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<()> {
-        if self.lp_only {
-            return Ok(());
-        }
-        self.out.print(print)
+        self.sink.finish()
     }
 
     fn find(&mut self, args: &Args) -> anyhow::Result<()> {
@@ -94,15 +116,43 @@ impl Cat {
     }
 
     fn shards(&mut self) -> anyhow::Result<()> {
-        for listed in std::mem::take(&mut self.catalog.shards) {
-            self.context(&listed)?;
-            self.shard(&listed)?;
+        let shards = std::mem::take(&mut self.catalog.shards);
+        let (options, means) = (self.options.clone(), self.means);
+        pipeline::run(&System, &shards, &options, means, |event| {
+            self.event(event, &shards)
+        })
+    }
+
+    /// Take in what comes next; gives back the text that is written.
+    fn event(&mut self, event: Event, shards: &[Listed]) -> anyhow::Result<Option<Text>> {
+        match event {
+            Event::Shard(i) => {
+                self.at.shard = i + 1;
+                shards
+                    .get(i)
+                    .into_iter()
+                    .for_each(|listed| self.begin(listed));
+                self.sink.settle()?;
+            }
+            Event::Gone => {
+                let label = shards.get(self.at.shard - 1).map(|listed| &listed.label);
+                let label = label.map_or("", String::as_str);
+                self.findings
+                    .warn(&format!("{label}: the server has dropped it meanwhile"));
+            }
+            Event::Opened(remarks, damage) => {
+                let findings = &mut self.findings;
+                remarks.iter().for_each(|remark| findings.remark(remark));
+                damage.iter().for_each(|trouble| findings.damage(trouble));
+            }
+            Event::Piece(piece) => return self.piece(piece, shards.len()).map(Some),
+            Event::Failed(trouble) => return Err(refused(trouble)),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Say whose the shard is, where the one before was somebody else's.
-    fn context(&mut self, listed: &Listed) -> anyhow::Result<()> {
+    fn begin(&mut self, listed: &Listed) {
         let Names {
             database, policy, ..
         } = &listed.names;
@@ -112,49 +162,37 @@ impl Cat {
         let policy = policy.clone().filter(|_| is_new).map(Change::Policy);
         let period = listed.period.filter(|_| is_new).map(Change::Period);
         self.names = listed.names.clone();
-        self.comment(|out| {
+        self.at.context = listed.names.shard.map(Change::Shard);
+        self.sink.comment(|out| {
             [database, policy, period]
                 .iter()
                 .flatten()
                 .for_each(|change| change.print(out))
-        })
+        });
     }
 
-    fn shard(&mut self, listed: &Listed) -> anyhow::Result<()> {
-        let shard =
-            shard::open(&System, &listed.files, self.options.keep_going).map_err(refused)?;
-        let Some(shard) = shard else {
-            self.findings.warn(&format!(
-                "{}: the server has dropped it meanwhile",
-                listed.label
-            ));
-            return Ok(());
-        };
-        shard
-            .remarks
-            .iter()
-            .for_each(|remark| self.findings.remark(remark));
-        shard
-            .damage
-            .iter()
-            .for_each(|trouble| self.findings.damage(trouble));
-        let options = self.options.clone();
-        let mut export = Export::new(&shard, &options).map_err(refused)?;
-        let (mut text, mut report) = (Text::default(), Report::default());
-        let mut context = listed.names.shard.map(Change::Shard);
-        loop {
-            text.clear();
-            let more = export.next(&mut text, &mut report);
-            self.findings.take(&mut report);
-            if !text.is_empty() {
-                if let Some(change) = context.take() {
-                    self.comment(|out| change.print(out))?;
-                }
-                self.out.write(text.bytes())?;
-            }
-            if !more.map_err(refused)? {
-                return Ok(());
-            }
+    fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
+        let place = (self.at.shard, piece.done / 10);
+        if self.at.told != place {
+            self.at.told = place;
+            let mut text = Vec::new();
+            stream::print_at(place.0, shards, piece.done, &mut text);
+            self.progress.comment(&text);
+            self.sink.comment(|out| out.extend_from_slice(&text));
+        }
+        self.findings.take(&mut piece.report);
+        if piece.text.is_empty() {
+            self.sink.settle()?;
+        } else {
+            let context = self.at.context.take();
+            self.sink
+                .comment(|out| context.iter().for_each(|change| change.print(out)));
+            self.sink.text(piece.text.bytes())?;
+        }
+        self.progress.count(self.sink.bytes, self.findings.points);
+        match piece.failed {
+            Some(trouble) => Err(refused(trouble)),
+            None => Ok(piece.text),
         }
     }
 
@@ -162,6 +200,7 @@ impl Cat {
         vec![
             ("points", self.findings.points),
             ("values", self.findings.values),
+            ("bytes of blocks read", self.findings.bytes),
             ("values left out", self.findings.left_out),
             ("damaged parts left out", self.findings.damaged),
             ("warnings", self.findings.warnings),

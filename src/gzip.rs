@@ -1,0 +1,91 @@
+//! Gzip members: pieces of a compressed file that stand for themselves, so that each can be made by another thread.
+//!
+//! ```text
+//! 1f 8b 08 00 | time u32 0 | 00 | ff | deflate | crc32 u32 | length u32      little-endian
+//! ```
+//!
+//! A reader takes members one behind the other for one file.
+
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+
+/// No flags, no time, an unknown system: the same bytes give the same member.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// Makes members. Reused from member to member.
+#[derive(Debug)]
+pub struct Packer {
+    deflate: Compress,
+}
+
+impl Packer {
+    /// With levels as those of `gzip`: 1 is fast, 9 is small.
+    pub fn new(level: u32) -> Self {
+        Self {
+            deflate: Compress::new(Compression::new(level), false),
+        }
+    }
+
+    /// Append a member that holds `bytes`.
+    pub fn member(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&HEADER);
+        self.deflate.reset();
+        let (start, mut room) = (self.deflate.total_in(), bytes.len() / 4 + 256);
+        loop {
+            out.reserve(room);
+            let done = (self.deflate.total_in() - start) as usize;
+            let rest = bytes.get(done..).unwrap_or_default();
+            let status = self.deflate.compress_vec(rest, out, FlushCompress::Finish);
+            match status {
+                Ok(Status::StreamEnd) => break,
+                // All there was no room for is tried again with more.
+                Ok(_) | Err(_) => room = room.saturating_mul(2),
+            }
+        }
+        let mut crc = Crc::new();
+        crc.update(bytes);
+        out.extend_from_slice(&crc.sum().to_le_bytes());
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::MultiGzDecoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unpacked(packed: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        MultiGzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn members_read_as_one_file_and_do_not_depend_on_what_came_before() {
+        let (mut packer, mut all) = (Packer::new(1), Vec::new());
+        let texts = [b"one".repeat(100_000), Vec::new(), b"two".to_vec()];
+        let mut starts = Vec::new();
+        for text in &texts {
+            starts.push(all.len());
+            packer.member(text, &mut all);
+        }
+        assert_eq!(texts.concat(), unpacked(&all));
+        let mut alone = Vec::new();
+        Packer::new(1).member(b"two", &mut alone);
+        assert_eq!(alone, all[starts[2]..]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked(bytes in proptest::collection::vec(any::<u8>(), 0..5000), n in 1..50usize, level in 1..9u32) {
+            // Both what cannot be made smaller and what can.
+            let bytes = bytes.repeat(n);
+            let mut packed = b"before".to_vec();
+            Packer::new(level).member(&bytes, &mut packed);
+            prop_assert_eq!(bytes, unpacked(&packed[6..]));
+        }
+    }
+}
