@@ -29,6 +29,7 @@ use crate::post::desk::Desk;
 use crate::post::dry::Dry;
 use crate::post::jobs::Pool;
 use crate::post::journal::{History, Mark};
+use crate::post::lane::Lanes;
 
 /// Why posting stops.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +198,7 @@ pub struct Poster {
     /// Points that came.
     points: u64,
     order: Order,
+    lanes: Lanes,
 }
 
 /// What has to be there before the next batch is sent, where several are on their way at once.
@@ -250,6 +252,7 @@ impl Poster {
             first: None,
             points: 0,
             order: Order::default(),
+            lanes: Lanes::default(),
         }
     }
 
@@ -267,7 +270,7 @@ impl Poster {
         let (lane, bad) = match &self.now {
             Now::Nowhere(reason) => (None, Some(Cow::Owned(reason.clone()))),
             Now::Bucket { lanes } => {
-                let lane = (*lanes > 0).then(|| lane::of(record, *lanes));
+                let lane = (*lanes > 0).then(|| self.lanes.of(record, *lanes));
                 (lane, fit::misfit(self.target(), record).map(Cow::Borrowed))
             }
             Now::Open => (None, None),
