@@ -10,6 +10,7 @@ mod fetch;
 pub mod plan;
 mod print;
 mod sheet;
+mod slot;
 pub mod text;
 pub mod unit;
 pub mod work;
@@ -537,8 +538,8 @@ mod tests {
             (2000, 6000, 3000),
             (report.points, report.values, report.blocks)
         );
-        // 22 blocks of each of three fields, and what is left over.
-        assert_eq!(BTreeSet::from([44, 2000 % 44]), sizes);
+        // Six blocks of each of three fields, and what is left over.
+        assert_eq!(BTreeSet::from([12, 2000 % 12]), sizes);
     }
 
     #[test]

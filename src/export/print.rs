@@ -109,7 +109,9 @@ impl Printer {
 
     fn begin(&mut self, series: &[u8], lanes: &[Lane]) {
         self.sheet.begin(series);
-        lanes.iter().for_each(|lane| self.sheet.field(&lane.name));
+        lanes
+            .iter()
+            .for_each(|lane| self.sheet.field(&lane.name, &lane.values));
         self.next.clear();
         self.next.resize(lanes.len(), 0);
         self.active.clear();

@@ -3,71 +3,56 @@
 //!
 //! Only for what is sure to have a spelling and to fit into one line; [`super::careful`] prints the rest.
 
-use crate::lp::cell::{self, Cell};
-use crate::lp::escape;
-use crate::rows::{Strings, Values};
+use crate::lp::cell;
+use crate::rows::Values;
 
 use super::clock::Stamp;
 use super::print::Lane;
-use super::text::Text;
+use super::slot::{Form, Slot};
+use super::text::{BLOCK, Text};
 
-/// Values of a field that become text at a time.
-pub const ROWS: usize = 64;
-/// Names up to this length are copied in one step.
-const NAME: usize = 32;
-/// A run of strings ends behind this much text, so that long ones do not pile up.
-const STRINGS: usize = 64 << 10;
+/// A string that is the same in all rows is no part of the rows if it is longer.
+const FIXED: usize = 256;
 
-/// Some values of one field as text.
-#[derive(Debug)]
-struct Slot {
-    /// A comma, the field key as spelled, `=`; longer by at least 31 bytes than `name_len`.
-    name: Vec<u8>,
-    short: [u8; NAME],
-    name_len: usize,
-    /// Positions in the column of the first value and behind the last one.
-    start: usize,
-    end: usize,
-    /// Where the next row stands among the places.
-    at: usize,
-    cells: [Cell; ROWS],
-    lens: [u8; ROWS],
-    /// All places hold the text of the number with these bits.
-    uniform: Option<u64>,
-    /// Strings: their text, with room behind it, and where each starts and ends.
-    text: Text,
-    spans: [(u32, u32); ROWS],
-    /// How long the strings of all rows are together.
-    strings: usize,
-    is_text: bool,
+/// What all rows have in common up to some place, and what comes then.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Whole blocks of the common text.
+    blocks: (usize, usize),
+    /// What is left of it.
+    tail: [u8; BLOCK],
+    tail_len: usize,
+    /// The field whose value follows; none at the end of the line.
+    slot: Option<usize>,
 }
 
 /// Writes lines. Reused from slice to slice.
 #[derive(Debug, Default)]
 pub struct Sheet {
-    /// The series key and what a copy in steps reads behind it.
     series: Vec<u8>,
-    series_len: usize,
     /// More than there are fields, after a series with more of them.
     slots: Vec<Slot>,
     fields: usize,
+    steps: Vec<Step>,
+    /// The common text of the steps; each begins behind a multiple of a block.
+    common: Vec<u8>,
 }
 
 impl Sheet {
     /// Begin a slice of a series.
     pub fn begin(&mut self, series: &[u8]) {
-        padded(series, &mut self.series);
-        self.series_len = series.len();
+        self.series.clear();
+        self.series.extend_from_slice(series);
         self.fields = 0;
     }
 
     /// Add a field; `name` is spelled, with `=` behind it. Its number is the count of those before.
-    pub fn field(&mut self, name: &[u8]) {
+    pub fn field(&mut self, name: &[u8], values: &Values) {
         if self.slots.len() == self.fields {
             self.slots.push(Slot::default());
         }
         if let Some(slot) = self.slots.get_mut(self.fields) {
-            slot.begin(name);
+            slot.begin(name, values);
         }
         self.fields += 1;
     }
@@ -84,8 +69,6 @@ impl Sheet {
     ) {
         while !stamps.is_empty() {
             let mut rows = stamps.len();
-            let mut width = self.series_len + cell::SIZE;
-            let mut strings = 0;
             for &i in active {
                 let (Some(slot), Some(at), Some(lane)) =
                     (self.slots.get_mut(i), next.get(i), lanes.get(i))
@@ -93,20 +76,13 @@ impl Sheet {
                     return;
                 };
                 rows = rows.min(slot.ready(*at, &lane.values));
-                width += slot.name_len + cell::SIZE;
-                strings += slot.strings;
             }
             let (now, later) = stamps.split_at(rows);
             stamps = later;
-            let room = rows * width + strings;
-            let slots = self.slots.get(..self.fields).unwrap_or_default();
-            match active.len() == self.fields {
-                true => put(&self.series, self.series_len, slots.iter(), now, room, out),
-                false => {
-                    let some = active.iter().filter_map(|i| slots.get(*i));
-                    put(&self.series, self.series_len, some, now, room, out);
-                }
-            }
+            let width = self.plan(active);
+            let strings = active.iter().filter_map(|i| self.slots.get(*i));
+            let strings: usize = strings.map(Slot::strings).sum();
+            self.put(now, rows * width + strings, out);
             active.iter().for_each(|&i| {
                 if let Some(at) = next.get_mut(i) {
                     *at += rows;
@@ -114,200 +90,76 @@ impl Sheet {
             });
         }
     }
-}
 
-/// Append one line for each stamp.
-fn put<'a>(
-    series: &[u8],
-    series_len: usize,
-    slots: impl Iterator<Item = &'a Slot> + Clone,
-    stamps: &[Stamp],
-    room: usize,
-    out: &mut Text,
-) {
-    let mut pen = out.pen(room);
-    for (row, stamp) in stamps.iter().enumerate() {
-        pen.put_padded(series, series_len);
-        let first = pen.at();
-        for slot in slots.clone() {
-            if slot.name_len <= NAME {
-                pen.put(&slot.short, slot.name_len);
-            } else {
-                pen.put_padded(&slot.name, slot.name_len);
-            }
-            let place = (slot.at + row) % ROWS;
-            if slot.is_text {
-                let (start, end) = slot.spans[place];
-                let (start, end) = (start as usize, end as usize);
-                pen.put_padded(slot.text.padded(start), end - start);
-            } else {
-                pen.put(&slot.cells[place], usize::from(slot.lens[place]));
+    /// Find out what the rows have in common; how long a line can be, strings aside.
+    fn plan(&mut self, active: &[usize]) -> usize {
+        let (mut start, mut width) = (0, cell::SIZE);
+        self.steps.clear();
+        self.common.clear();
+        self.common.extend_from_slice(&self.series);
+        let mut separator = b' ';
+        for &i in active {
+            let Some(slot) = self.slots.get(i) else {
+                continue;
+            };
+            self.common.push(separator);
+            self.common.extend_from_slice(slot.name());
+            separator = b',';
+            match slot.common() {
+                Some(text) if text.len() <= FIXED => self.common.extend_from_slice(text),
+                _ => {
+                    width += self.step(&mut start, Some(i)) + cell::SIZE;
+                }
             }
         }
-        // The first field follows a space, all others a comma.
-        pen.amend(first, b' ');
-        pen.put(stamp, usize::from(stamp[cell::SIZE - 1]));
-    }
-    pen.done();
-}
-
-/// A copy of `bytes` that can be read in steps of 32.
-fn padded(bytes: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(bytes);
-    out.resize(bytes.len().next_multiple_of(32), 0);
-}
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self {
-            name: Vec::new(),
-            short: [0; NAME],
-            name_len: 0,
-            start: 0,
-            end: 0,
-            at: 0,
-            cells: [[0; cell::SIZE]; ROWS],
-            lens: [0; ROWS],
-            uniform: None,
-            text: Text::default(),
-            spans: [(0, 0); ROWS],
-            strings: 0,
-            is_text: false,
-        }
-    }
-}
-
-impl Slot {
-    /// Become the place of another field.
-    fn begin(&mut self, name: &[u8]) {
-        self.name.clear();
-        self.name.push(b',');
-        self.name.extend_from_slice(name);
-        self.name_len = self.name.len();
-        self.name.resize(self.name_len.next_multiple_of(NAME), 0);
-        if let Some(start) = self.name.first_chunk() {
-            self.short = *start;
-        }
-        (self.start, self.end) = (0, 0);
-        self.uniform = None;
-        self.strings = 0;
+        width + self.step(&mut start, None)
     }
 
-    /// Have the text of the value at position `at`; for how many values from there on it is there.
-    fn ready(&mut self, at: usize, values: &Values) -> usize {
-        if !(self.start..self.end).contains(&at) {
-            self.start = at;
-            self.end = at + self.fill(at, values);
-        }
-        self.at = at - self.start;
-        self.end - at
+    /// Close a step whose text begins at `start`; how long it is.
+    fn step(&mut self, start: &mut usize, slot: Option<usize>) -> usize {
+        let len = self.common.len() - *start;
+        let end = *start + len / BLOCK * BLOCK;
+        self.common
+            .resize((*start + len).next_multiple_of(BLOCK).max(end + BLOCK), 0);
+        let tail = self.common.get(end..).and_then(|rest| rest.first_chunk());
+        self.steps.push(Step {
+            blocks: (*start, end),
+            tail: tail.copied().unwrap_or_default(),
+            tail_len: len % BLOCK,
+            slot,
+        });
+        *start = self.common.len();
+        len
     }
 
-    /// Make text of the values from position `at` on; of how many.
-    fn fill(&mut self, at: usize, values: &Values) -> usize {
-        fn some<T>(values: &[T], at: usize) -> &[T] {
-            let end = values.len().min(at + ROWS);
-            values.get(at..end).unwrap_or_default()
-        }
-        match values {
-            Values::Float(v) => self.numbers(some(v, at), |v| v.to_bits(), cell::float),
-            Values::Integer(v) => self.numbers(some(v, at), |v| v as u64, integer),
-            Values::Unsigned(v) => self.numbers(some(v, at), |v| v, unsigned),
-            Values::Boolean(v) => self.numbers(some(v, at), u64::from, boolean),
-            Values::String(v) => self.strings(v, at),
-        }
-    }
-
-    #[inline(always)]
-    fn numbers<T: Copy>(
-        &mut self,
-        values: &[T],
-        bits: impl Fn(T) -> u64,
-        print: impl Fn(T, &mut Cell) -> usize,
-    ) -> usize {
-        self.is_text = false;
-        let Some(first) = values.first().map(|v| bits(*v)) else {
-            return 0;
-        };
-        if values.iter().all(|v| bits(*v) == first) {
-            self.uniform(first, values, &print);
-            return values.len();
-        }
-        self.uniform = None;
-        let mut before = !first;
-        for (i, value) in values.iter().enumerate().take(ROWS) {
-            if bits(*value) == before {
-                (self.cells[i], self.lens[i]) = (self.cells[i - 1], self.lens[i - 1]);
-            } else {
-                before = bits(*value);
-                self.lens[i] = print(*value, &mut self.cells[i]) as u8;
+    /// Append one line for each stamp, in so much room.
+    fn put(&self, stamps: &[Stamp], room: usize, out: &mut Text) {
+        let mut pen = out.pen(room);
+        for (row, stamp) in stamps.iter().enumerate() {
+            for step in &self.steps {
+                if step.blocks.0 < step.blocks.1 {
+                    let (from, to) = step.blocks;
+                    let blocks = self.common.get(from..to).unwrap_or_default();
+                    blocks
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .for_each(|block| pen.block(block));
+                }
+                let slot = step.slot.and_then(|slot| self.slots.get(slot));
+                match slot.map(|slot| slot.form(row)) {
+                    Some(Form::Cell(cell, len)) => pen.pair(&step.tail, step.tail_len, cell, len),
+                    Some(Form::Text(text, len)) => {
+                        pen.part(&step.tail, step.tail_len);
+                        pen.padded(text, len);
+                    }
+                    None => {
+                        let len = usize::from(stamp[cell::SIZE - 1]);
+                        pen.pair(&step.tail, step.tail_len, stamp, len);
+                    }
+                }
             }
         }
-        values.len()
+        pen.done();
     }
-
-    /// The same value again and again.
-    fn uniform<T: Copy>(
-        &mut self,
-        bits: u64,
-        values: &[T],
-        print: &impl Fn(T, &mut Cell) -> usize,
-    ) {
-        if self.uniform != Some(bits)
-            && let Some(value) = values.first()
-        {
-            let mut text = [0; cell::SIZE];
-            let n = print(*value, &mut text) as u8;
-            // A single value is the rule where a series has but one.
-            let places = if values.len() == 1 { 1 } else { ROWS };
-            self.cells[..places].fill(text);
-            self.lens[..places].fill(n);
-            self.uniform = (places == ROWS).then_some(bits);
-        }
-    }
-
-    fn strings(&mut self, values: &Strings, at: usize) -> usize {
-        self.is_text = true;
-        self.text.clear();
-        self.strings = 0;
-        let mut before: Option<&[u8]> = None;
-        let (mut span, mut n) = ((0, 0), 0);
-        for (place, i) in self.spans.iter_mut().zip(at..values.len()) {
-            let value = values.get(i);
-            if before != Some(value) {
-                let start = self.text.len() as u32;
-                self.text.with(|text| escape::encode_string(value, text));
-                span = (start, self.text.len() as u32);
-                before = Some(value);
-            }
-            *place = span;
-            n += 1;
-            self.strings += (span.1 - span.0) as usize;
-            if self.strings > STRINGS {
-                break;
-            }
-        }
-        // What is copied in steps reads behind the end.
-        self.text.pen(0).done();
-        n
-    }
-}
-
-fn integer(value: i64, cell: &mut Cell) -> usize {
-    let n = cell::signed(value, cell);
-    cell[n] = b'i';
-    n + 1
-}
-
-fn unsigned(value: u64, cell: &mut Cell) -> usize {
-    let n = cell::unsigned(value, cell);
-    cell[n] = b'u';
-    n + 1
-}
-
-fn boolean(value: bool, cell: &mut Cell) -> usize {
-    let text: &[u8; 8] = if value { b"true    " } else { b"false   " };
-    cell[..8].copy_from_slice(text);
-    if value { 4 } else { 5 }
 }

@@ -1,7 +1,14 @@
 //! Bytes in the making: a buffer with room behind its end, so that short pieces are copied in steps of fixed size.
 
+use std::mem;
+
+use crate::lp::cell::Cell;
+
+/// Bytes of a step.
+pub const BLOCK: usize = 32;
+
 /// More than any step reaches behind the end of what it copies.
-const SLACK: usize = 64;
+const SLACK: usize = 2 * BLOCK;
 
 /// Text that grows. What is cleared keeps its memory.
 #[derive(Clone, Debug, Default)]
@@ -39,20 +46,9 @@ impl Text {
 
     /// Append bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.with(|text| text.extend_from_slice(bytes));
-    }
-
-    /// Append what `print` puts behind the end.
-    pub fn with(&mut self, print: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.truncate(self.len);
-        print(&mut self.bytes);
+        self.bytes.extend_from_slice(bytes);
         self.len = self.bytes.len();
-    }
-
-    /// What has been written from `start` on, and at least 32 bytes more once a pen has been here.
-    #[inline(always)]
-    pub fn padded(&self, start: usize) -> &[u8] {
-        self.bytes.get(start..).unwrap_or_default()
     }
 
     /// A pen for at most `n` more bytes.
@@ -61,8 +57,13 @@ impl Text {
         if self.bytes.len() < wanted {
             self.grow(wanted);
         }
-        let at = self.len;
-        Pen { text: self, at }
+        let (len, bytes) = (&mut self.len, &mut self.bytes);
+        let rest = bytes.get_mut(*len..).unwrap_or_default();
+        Pen {
+            room: rest.len(),
+            rest,
+            len,
+        }
     }
 
     #[cold]
@@ -74,46 +75,83 @@ impl Text {
 /// Writes behind the end of a text; what it wrote counts once it is done.
 ///
 /// Writing more than was asked for is a mistake in this program, and a panic.
+#[derive(Debug)]
 pub struct Pen<'a> {
-    text: &'a mut Text,
-    at: usize,
+    rest: &'a mut [u8],
+    room: usize,
+    len: &'a mut usize,
 }
 
-impl Pen<'_> {
-    /// Where the next byte goes, from the start of the text.
+impl<'a> Pen<'a> {
+    /// Write what `put` puts into the next bytes, which is as much as it returns, at most `2 * BLOCK - 2`.
     #[inline(always)]
-    pub fn at(&self) -> usize {
-        self.at
+    fn step(&mut self, put: impl FnOnce(&mut [u8; 2 * BLOCK]) -> usize) {
+        let rest = mem::take(&mut self.rest);
+        let Some(place) = rest.first_chunk_mut() else {
+            no_room();
+        };
+        let n = put(place);
+        self.rest = rest.get_mut(n..).unwrap_or_default();
     }
 
-    /// Put the first `n` of some bytes; `n` is at most `N`.
+    /// Put a whole block.
     #[inline(always)]
-    pub fn put<const N: usize>(&mut self, bytes: &[u8; N], n: usize) {
-        self.text.bytes[self.at..self.at + N].copy_from_slice(bytes);
-        self.at += n;
+    pub fn block(&mut self, block: &[u8; BLOCK]) {
+        self.step(|place| {
+            copy(block, place, 0);
+            BLOCK
+        });
     }
 
-    /// Put the first `n` bytes of `padded`, which goes on for at least 31 bytes more or is a multiple of 32 long.
+    /// Put the first `n` bytes of a block, less than all of them.
     #[inline(always)]
-    pub fn put_padded(&mut self, padded: &[u8], n: usize) {
-        let (mut at, mut rest) = (self.at, padded);
-        self.at += n;
-        while let Some((step, behind)) = rest.split_first_chunk::<32>().filter(|_| at < self.at) {
-            self.text.bytes[at..at + 32].copy_from_slice(step);
-            (at, rest) = (at + 32, behind);
+    pub fn part(&mut self, block: &[u8; BLOCK], n: usize) {
+        self.step(|place| {
+            copy(block, place, 0);
+            n % BLOCK
+        });
+    }
+
+    /// Put the first `n` bytes of a block, less than all of them, and behind them the first `m` of a cell.
+    #[inline(always)]
+    pub fn pair(&mut self, block: &[u8; BLOCK], n: usize, cell: &Cell, m: usize) {
+        self.step(|place| {
+            copy(block, place, 0);
+            copy(cell, place, n % BLOCK);
+            n % BLOCK + m % BLOCK
+        });
+    }
+
+    /// Put the first `n` of bytes that go on for a block behind them.
+    #[inline(always)]
+    pub fn padded(&mut self, bytes: &[u8], n: usize) {
+        let mut blocks = bytes.as_chunks().0.iter();
+        blocks
+            .by_ref()
+            .take(n / BLOCK)
+            .for_each(|block| self.block(block));
+        if let Some(tail) = blocks.next() {
+            self.part(tail, n % BLOCK);
         }
-    }
-
-    /// Write another byte over one that was put.
-    #[inline(always)]
-    pub fn amend(&mut self, at: usize, byte: u8) {
-        self.text.bytes[at] = byte;
     }
 
     /// Add what was put to the text.
     pub fn done(self) {
-        self.text.len = self.at;
+        *self.len += self.room - self.rest.len();
     }
+}
+
+/// A copy of fixed size.
+#[inline(always)]
+fn copy<const N: usize>(bytes: &[u8; N], place: &mut [u8; 2 * BLOCK], at: usize) {
+    if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = *bytes;
+    }
+}
+
+#[cold]
+fn no_room() -> ! {
+    panic!("more text than was asked for");
 }
 
 #[cfg(test)]
@@ -124,25 +162,42 @@ mod tests {
     fn steps_reach_behind_the_end_and_leave_nothing_there() {
         let mut text = Text::default();
         text.push(b"ab");
-        let long: Vec<u8> = (0..96).collect();
-        for n in [0, 1, 31, 32, 33, 64, 65] {
-            let mut pen = text.pen(n + 3);
-            pen.put(b"c   ", 1);
-            pen.put_padded(&long, n);
-            pen.amend(0, b'A');
-            pen.put(b"de", 2);
+        let long: Vec<u8> = (0..160).collect();
+        let block: [u8; BLOCK] = *b"abcdefghijklmnopqrstuvwxyz012345";
+        for n in [0, 1, 31, 32, 33, 64, 65, 128] {
+            let mut pen = text.pen(n + 96);
+            pen.block(&block);
+            pen.part(&block, n % 32);
+            pen.padded(&long, n);
+            pen.pair(&block, 31 - n % 32, b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
             pen.done();
-            assert_eq!([b"Abc", &long[..n], b"de"].concat(), text.bytes(), "{n}");
+            let expected = [
+                b"ab",
+                &block[..],
+                &block[..n % 32],
+                &long[..n],
+                &block[..31 - n % 32],
+                &b"ABCDEFGHIJKLMNOPQRSTUVWX"[..n % 25],
+            ];
+            assert_eq!(expected.concat(), text.bytes(), "{n}");
             text.clear();
             text.push(b"ab");
         }
     }
 
     #[test]
+    #[should_panic(expected = "more text than was asked for")]
+    fn nothing_is_lost_where_there_is_no_room() {
+        let mut text = Text::default();
+        let mut pen = text.pen(1);
+        (0..1 << 12).for_each(|_| pen.block(&[0; BLOCK]));
+    }
+
+    #[test]
     fn what_was_pushed_stands_behind_what_was_put() {
         let mut text = Text::default();
         let mut pen = text.pen(100_000);
-        (0..100_000).for_each(|_| pen.put(b"x       ", 1));
+        (0..100_000).for_each(|_| pen.part(&[b'x'; BLOCK], 1));
         pen.done();
         text.push(b"yz");
         assert_eq!(100_002, text.len());

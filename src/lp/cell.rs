@@ -26,6 +26,52 @@ pub fn float(value: f64, cell: &mut Cell) -> usize {
     super::number::scientific(text, cell)
 }
 
+/// Powers of ten by which a number of few decimals becomes a whole one.
+const POWERS: [f64; 8] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+
+/// Put a float there as [`float`] does if it has at most so many decimals and eight digits in all; otherwise nothing,
+/// and the length is 0.
+///
+/// Less than sixteen digits that are rounded to the number are its shortest ones: no two of them are rounded to the
+/// same number. And a quotient of whole numbers is the number that their digits are rounded to.
+#[inline]
+pub fn short(value: f64, decimals: usize, cell: &mut Cell) -> usize {
+    /// From here on floats are whole: adding it rounds, and leaves the whole number in the low bits.
+    const WHOLE: f64 = (1u64 << 52) as f64;
+    let decimals = decimals % POWERS.len();
+    let (size, power) = (value.abs(), POWERS[decimals]);
+    let shifted = size * power + WHOLE;
+    let whole = shifted - WHOLE;
+    let is_plain = size < 1e6 && (size >= 1e-4 || value.to_bits() == 0);
+    if whole / power != size || whole >= 1e8 || !is_plain {
+        return 0;
+    }
+    let digits = apart(shifted.to_bits() & ((1 << 52) - 1));
+    let text = ascii(digits);
+    let before = 8 - decimals;
+    // A digit stands before the point, and none behind the last one that is not zero.
+    let zeros = ((digits | 1 << 63).trailing_zeros() as usize / 8).min(before - 1);
+    let behind = decimals - (digits.leading_zeros() as usize / 8).min(decimals);
+    cell[0] = b'-';
+    let at = usize::from(value.is_sign_negative());
+    put(text >> (8 * zeros), cell, at);
+    let point = at + before - zeros;
+    put(
+        text >> 8 >> (8 * before - 8) << 8 | u64::from(b'.'),
+        cell,
+        point,
+    );
+    point + behind + usize::from(behind > 0)
+}
+
+/// How many decimals a text of few digits has that [`float`] put there; `None` if they are too many for [`short`].
+pub fn decimals(text: &[u8]) -> Option<usize> {
+    let is_plain = text.len() <= 10 && !text.contains(&b'e');
+    let point = memchr::memchr(b'.', text).filter(|_| is_plain)?;
+    let decimals = text.len() - point - 1;
+    (decimals < POWERS.len()).then_some(decimals)
+}
+
 /// Put a signed integer there, without the `i`; the length of its text.
 #[inline]
 pub fn signed(value: i64, cell: &mut Cell) -> usize {
@@ -94,7 +140,15 @@ fn ascii(digits: u64) -> u64 {
 
 #[inline]
 fn put(text: u64, cell: &mut Cell, at: usize) {
-    cell[at..at + 8].copy_from_slice(&text.to_le_bytes());
+    step(text.to_le_bytes(), cell, at);
+}
+
+/// A copy of fixed size. There is always room for it: no text is longer than a cell.
+#[inline(always)]
+fn step<const N: usize>(bytes: [u8; N], cell: &mut Cell, at: usize) {
+    if let Some(place) = cell.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = bytes;
+    }
 }
 
 /// A text of at least one byte, in steps of fixed size that may overlap.
@@ -102,16 +156,16 @@ fn put(text: u64, cell: &mut Cell, at: usize) {
 fn copied(text: &[u8], cell: &mut Cell) -> usize {
     let n = text.len();
     if let (Some(head), Some(tail)) = (text.first_chunk::<16>(), text.last_chunk::<8>()) {
-        cell[..16].copy_from_slice(head);
-        cell[n - 8..n].copy_from_slice(tail);
+        step(*head, cell, 0);
+        step(*tail, cell, n - 8);
     } else if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        cell[..8].copy_from_slice(head);
-        cell[n - 8..n].copy_from_slice(tail);
+        step(*head, cell, 0);
+        step(*tail, cell, n - 8);
     } else if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        cell[..4].copy_from_slice(head);
-        cell[n - 4..n].copy_from_slice(tail);
+        step(*head, cell, 0);
+        step(*tail, cell, n - 4);
     } else {
-        cell[..n].copy_from_slice(text);
+        cell.iter_mut().zip(text).for_each(|(place, c)| *place = *c);
     }
     n
 }
@@ -141,6 +195,40 @@ mod tests {
     }
 
     #[test]
+    fn short_floats_at_the_edges() {
+        for (value, decimals, expected) in [
+            (0.0, 0, "0"),
+            (0.0, 7, "0"),
+            (-0.0, 2, ""),
+            (f64::NAN, 2, ""),
+            (f64::INFINITY, 0, ""),
+            (21.5, 1, "21.5"),
+            (21.5, 2, "21.5"),
+            (-21.53, 2, "-21.53"),
+            (21.53, 1, ""),
+            (0.05, 2, "0.05"),
+            (100.0, 2, "100"),
+            (999_999.0, 0, "999999"),
+            (1e6, 0, ""),
+            (0.0001, 4, "0.0001"),
+            (0.0001, 7, "0.0001"),
+            (0.00009, 5, ""),
+            (9.999_999_9, 7, "9.9999999"),
+            (10.0, 7, ""),
+            (9.999_999, 7, "9.999999"),
+            (99_999.999, 3, "99999.999"),
+            (100_000.25, 2, "100000.25"),
+            (0.1 + 0.2, 7, ""),
+        ] {
+            assert_eq!(
+                expected,
+                text(|cell| short(value, decimals, cell)),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
     fn every_four_digits_come_apart() {
         for value in 0..10_000u64 {
             let cell = text(|cell| eight(value * 10_000 + 9_999 - value, cell, 0));
@@ -165,6 +253,27 @@ mod tests {
             prop_assert_eq!(value.to_string(), text(|cell| signed(value, cell)));
             let value = value.wrapping_neg();
             prop_assert_eq!(value.to_string(), text(|cell| signed(value, cell)));
+        }
+
+        #[test]
+        fn a_short_float_is_printed_as_any_other(n in -120_000_000i64..120_000_000, scale in 0usize..9, decimals in 0usize..8) {
+            let value = n as f64 / 10f64.powi(scale as i32);
+            let mut cell = [b'?'; SIZE];
+            let len = short(value, decimals, &mut cell);
+            let found = String::from_utf8(cell[..len].to_vec()).unwrap();
+            let rule = text(|cell| float(value, cell));
+            prop_assert!(len == 0 || found == rule, "{} is not {}", found, rule);
+            let own = super::decimals(rule.as_bytes());
+            let is_short = own == Some(decimals) && value.abs() * POWERS[decimals] < 1e8;
+            prop_assert!(len > 0 || !is_short, "{} is not taken with {} decimals", rule, decimals);
+        }
+
+        #[test]
+        fn any_float_is_short_or_not(bits: u64, decimals in 0usize..8) {
+            let value = f64::from_bits(bits);
+            let mut cell = [b'?'; SIZE];
+            let len = short(value, decimals, &mut cell);
+            prop_assert!(len == 0 || text(|cell| float(value, cell)).as_bytes() == &cell[..len]);
         }
     }
 }
