@@ -57,6 +57,13 @@ impl Strings {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// How long the longest string is.
+    pub fn longest(&self) -> usize {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let lens = self.ends.iter().zip(starts).map(|(end, start)| end - start);
+        lens.max().unwrap_or(0)
+    }
+
     /// Make room for `strings` more strings of `bytes` bytes together.
     pub fn reserve(&mut self, strings: usize, bytes: usize) {
         self.ends.reserve(strings);

@@ -8,7 +8,7 @@ use lineflow::cli::lp_filter::{Args, EXAMPLE};
 use lineflow::cli::out::Out;
 use lineflow::cli::rejects::Rejects;
 use lineflow::cli::{self, Outcome, report};
-use lineflow::filter::{Filter, Verdict};
+use lineflow::filter::{Filter, Reason, Verdict};
 
 const NAME: &str = "lp-filter";
 
@@ -26,9 +26,14 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
     let rewrite = args.rewrite().map_err(Failure::Usage)?;
+    let keeps_once = rewrite.keeps_once();
+    let mut filter = Filter::new(args.selection(), rewrite);
+    if let Some(target) = args.validate {
+        filter = filter.validate(target);
+    }
     let mut filter = Filtering {
-        keeps_once: rewrite.keeps_once(),
-        filter: Filter::new(args.selection(), rewrite),
+        keeps_once,
+        filter,
         rejects: Rejects::open(NAME, &args.rejects, &args.input.paths())?,
         strict: args.strict,
         written: 0,
@@ -47,6 +52,16 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     report::finish(NAME, &args.report, &figures, outcome)
 }
 
+impl Filtering {
+    fn reject(&mut self, record: &[u8], scene: &Scene<'_>, reason: Reason) -> anyhow::Result<()> {
+        self.rejects.add(record, scene, &reason.to_string())?;
+        match self.strict {
+            true => Err(Failure::Data("stopped at the first reject (--strict)".into()).into()),
+            false => Ok(()),
+        }
+    }
+}
+
 impl feed::Filter for Filtering {
     fn point(&mut self, record: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
         let reason = match self.filter.judge(record) {
@@ -61,10 +76,13 @@ impl feed::Filter for Filtering {
             Verdict::Drop => return Ok(()),
             Verdict::Reject(reason) => reason,
         };
-        self.rejects.add(record, scene, &reason.to_string())?;
-        match self.strict {
-            true => Err(Failure::Data("stopped at the first reject (--strict)".into()).into()),
-            false => Ok(()),
+        self.reject(record, scene, reason)
+    }
+
+    fn comment(&mut self, text: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
+        match self.filter.judge_comment(text) {
+            Ok(()) => out.write(text),
+            Err(reason) => self.reject(text, scene, reason),
         }
     }
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use lineflow::cli::feed::Fed;
 use lineflow::cli::lp_split_by_bucket::{Args, NAME};
 use lineflow::cli::rejects::Rejects;
+use lineflow::cli::report::{self, Progress};
 use lineflow::cli::split::{self, Split};
-use lineflow::cli::{self, Outcome, report};
+use lineflow::cli::{self, Outcome};
 
 fn main() -> ExitCode {
     cli::main(run)
@@ -14,18 +15,35 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
     let router = args.router()?;
-    let mut split = Split::new(Rejects::open(NAME, &args.rejects, &args.input.paths())?);
-    let mut fed = Fed::default();
-    let result = match &args.dir {
-        None => split::to_stdout(&args.input, router, &mut split, &mut fed),
-        Some(dir) => split::to_folder(&args.input, dir, router, &mut split, &mut fed),
+    let form = args.form()?;
+    let rejects = Rejects::open(NAME, &args.rejects, &args.input.paths())?;
+    let progress = Progress::start(NAME, args.progress, None);
+    let mut split = Split::new(rejects, progress.clone());
+    let mut fed = Fed {
+        progress,
+        ..Fed::default()
     };
-    let figures = vec![
+    let (input, to, from) = (&args.input, &mut split, &mut fed);
+    let result = match (&args.dir, &args.exec, form) {
+        (Some(dir), _, _) => split::files::to_folder(input, dir, args.files(), router, to, from),
+        (_, Some(command), _) => {
+            let (command, most) = (command.clone(), args.max_open.get());
+            split::commands::to_commands(input, command, most, router, to, from)
+        }
+        (_, _, Some(form)) => split::plan::print(input, form, args.measure(), router, to, from),
+        _ => split::to_stdout(input, router, to, from),
+    };
+    fed.progress.finish();
+    let lost = split.rejected() + split.unknown();
+    let mut figures = vec![
         ("points read", fed.points),
         ("points written", split.written()),
         ("rejected", split.rejected()),
         ("left out before", fed.left_out),
     ];
-    let outcome = result.map(|()| Outcome::after(split.rejected() + fed.left_out));
+    if args.exec.is_some() {
+        figures.push(("fate unknown", split.unknown()));
+    }
+    let outcome = result.map(|()| Outcome::after(lost + fed.left_out));
     report::finish(NAME, &args.report, &figures, outcome)
 }

@@ -54,6 +54,9 @@ pub enum Failure {
     /// Configuration.
     #[error("{0}")]
     Config(String),
+    /// A command that we ran for somebody ended with this status, which becomes ours.
+    #[error("{1}")]
+    Command(u8, String),
     /// The program before failed and said so in the stream.
     #[error("the program before failed with status {0}")]
     Upstream(u8),
@@ -70,7 +73,7 @@ impl Failure {
             Self::Temporary(_) => TEMPORARY,
             Self::NoPermission(_) => NO_PERMISSION,
             Self::Config(_) => CONFIG,
-            Self::Upstream(status) => (*status).max(PARTIAL),
+            Self::Upstream(status) | Self::Command(status, _) => (*status).max(PARTIAL),
         }
     }
 }

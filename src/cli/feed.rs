@@ -241,6 +241,12 @@ pub trait Filter {
         out.write(text)
     }
 
+    /// Write what becomes of a comment that carries no context.
+    fn comment(&mut self, text: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
+        let _ = scene;
+        self.other(&Event::Comment, text, out)
+    }
+
     /// All that was read has been handled; the next entry may take its time, so everything has to go out.
     fn idle(&mut self, out: &mut Out) -> anyhow::Result<()> {
         out.flush()
@@ -321,6 +327,7 @@ impl<F: Filter> Program for Relay<'_, F> {
                 let points = tally.written - self.begun.written;
                 self.end(points, left_out + tally.left_out - self.begun.left_out)
             }
+            Event::Comment => self.filter.comment(entry, scene, &mut self.out),
             // Told by `relay`, with the status this program ends with.
             Event::Failed { .. } => Ok(()),
             _ => self.filter.other(event, entry, &mut self.out),

@@ -7,6 +7,7 @@ use crate::filter::rule::{self, NameRule, TagTest};
 use crate::filter::{NoTime, Rewrite, Selection};
 use crate::lp::escape::Place;
 use crate::lp::glob::Glob;
+use crate::lp::validate::Target;
 use crate::rows::Kind;
 
 const SELECTION: &str = "Selection";
@@ -102,6 +103,14 @@ pub struct Args {
     /// Unit of the timestamps that come in; they go out in nanoseconds
     #[arg(short, long, value_name = "UNIT", value_enum, default_value = "ns", help_heading = REWRITING)]
     pub precision: Precision,
+
+    /// Check every record by the rules of a target: v1, v2, serverless or core; what it breaks is a reject
+    ///
+    /// Refused is what the target would refuse, and what it would take and store as something else. Records are
+    /// checked as they go out, after all rewriting; those that are not selected, as they came. Names are in the
+    /// spelling of InfluxDB 1.x, from which lp-post spells them for its target.
+    #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
+    pub validate: Option<Target>,
 
     /// Stop at the first reject, with status 65
     #[arg(long)]
@@ -247,6 +256,8 @@ pub const MANUAL: &[(&str, &str)] = &[
          export.lp\n\n\
          A field that InfluxDB 3 would refuse for its type, and a name that is tag and field:\n\n    lp-filter \
          --cast cpu.count=float --rename-field disk.path=path_name export.lp\n\n\
+         What InfluxDB Cloud Serverless would refuse, with the reasons, and nothing else:\n\n    lp-filter \
+         --validate serverless --rejects bad.lp export.lp >/dev/null\n\n\
          Everything but the last 30 days:\n\n    lp-filter --stop -30d export.lp.gz | gzip >old.lp.gz",
     ),
     (

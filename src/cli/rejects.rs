@@ -70,23 +70,47 @@ impl Rejects {
 
     /// Take one record.
     pub fn add(&mut self, record: &[u8], scene: &Scene<'_>, reason: &str) -> anyhow::Result<()> {
+        if self.is_shown() {
+            self.put(record, scene.context, &format!("{scene}: {reason}"))
+        } else {
+            self.count += 1;
+            Ok(())
+        }
+    }
+
+    /// Take one record whose place is not known any more.
+    pub fn add_late(
+        &mut self,
+        record: &[u8],
+        context: &Context,
+        reason: &str,
+    ) -> anyhow::Result<()> {
+        self.put(record, context, reason)
+    }
+
+    /// Whether the next record is more than counted.
+    fn is_shown(&self) -> bool {
+        self.file.is_some() || self.count < SHOWN
+    }
+
+    fn put(&mut self, record: &[u8], context: &Context, reason: &str) -> anyhow::Result<()> {
+        let is_shown = self.is_shown();
         self.count += 1;
         let Some((name, file)) = &mut self.file else {
-            if self.count <= SHOWN {
-                let show = || show(self.program, record, scene, reason);
-                self.progress.suspend(show);
+            if is_shown {
+                self.progress.suspend(|| show(self.program, record, reason));
             }
             return Ok(());
         };
         let mut text = Vec::new();
-        if self.context != *scene.context {
-            self.context = scene.context.clone();
+        if self.context != *context {
+            self.context = context.clone();
             // An empty pair is what ends all context.
             crate::lp::stream::print_begin(false, &mut text);
             crate::lp::stream::print_end(0, 0, &mut text);
             self.context.print(&mut text);
         }
-        print(record, &format!("{scene}: {reason}"), &mut text);
+        print(record, reason, &mut text);
         file.write_all(&text).with_context(|| name.clone())
     }
 
@@ -106,14 +130,14 @@ impl Rejects {
     }
 }
 
-fn show(program: &str, record: &[u8], scene: &Scene<'_>, reason: &str) {
+fn show(program: &str, record: &[u8], reason: &str) {
     let record = record.trim_end_with(|c| c == '\n');
     let (head, dots) = match record.get(..SHOWN_BYTES) {
         Some(head) => (head, "..."),
         None => (record, ""),
     };
     let head = head.as_bstr();
-    let _ = writeln!(io::stderr(), "{program}: {scene}: {reason}: {head:?}{dots}");
+    let _ = writeln!(io::stderr(), "{program}: {reason}: {head:?}{dots}");
 }
 
 pub(super) fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {

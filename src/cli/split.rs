@@ -1,33 +1,44 @@
-//! Brings points to their buckets: on one stream with comments, or in one file per bucket.
+//! Brings points to their buckets: on one stream with comments, in files, to processes, or on paper.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use super::exit::Failure;
-use super::feed::{self, Fed, Filter, Program, Scene, Tally};
+use super::feed::{self, Fed, Filter, Scene, Tally};
 use super::lp_split_by_bucket::{EXAMPLE, NAME};
 use super::out::Out;
 use super::rejects::Rejects;
-use super::{input, signal};
-use crate::lp::{Change, Event};
+use super::{input, report};
+use crate::lp::{Change, Context, Event};
 use crate::route::Router;
 use crate::route::annotate::Annotator;
-use crate::route::sink::{self, Folder};
 use crate::route::template::Unnamed;
 
-/// What both kinds of output count.
+pub mod commands;
+pub mod files;
+pub mod map;
+pub mod plan;
+mod routed;
+
+/// Names that were renamed and never came: so many are told one by one.
+const TOLD: usize = 10;
+
+/// What all kinds of output count.
 #[derive(Debug)]
 pub struct Split {
     rejects: Rejects,
+    progress: report::Progress,
     written: u64,
+    unknown: u64,
 }
 
 impl Split {
     /// Nothing counted yet; `rejects` takes the points without bucket.
-    pub fn new(rejects: Rejects) -> Self {
+    pub fn new(rejects: Rejects, progress: report::Progress) -> Self {
         Self {
-            rejects,
+            rejects: rejects.beside(&progress),
+            progress,
             written: 0,
+            unknown: 0,
         }
     }
 
@@ -36,20 +47,62 @@ impl Split {
         self.written
     }
 
-    /// Points without bucket.
+    /// Points without bucket, and those that no command took.
     pub fn rejected(&self) -> u64 {
         self.rejects.count()
     }
 
-    /// A point without bucket: a reject, unless it is the first point of all.
-    fn reject(&mut self, record: &[u8], scene: &Scene<'_>, why: Unnamed) -> anyhow::Result<()> {
+    /// Points that lay in the pipe of a command when it ended.
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Say something to whoever looks.
+    fn note(&self, text: &str) {
+        // If standard error is gone there is nobody left to tell.
+        let tell = || _ = writeln!(io::stderr(), "{NAME}: {text}");
+        self.progress.suspend(tell);
+    }
+
+    /// A point without bucket: a reject, unless it is the first point of all or nothing but the settings is at fault.
+    fn reject(&mut self, record: &[u8], scene: &Scene<'_>, why: &Unnamed) -> anyhow::Result<()> {
+        if matches!(why, Unnamed::Given(_) | Unnamed::Period(_)) {
+            return Err(refused(scene, why));
+        }
         if self.written == 0 && self.rejects.count() == 0 {
-            let text =
-                format!("{scene}: {why} (say --context DB/RP, or name a bucket with --bucket)");
-            return Err(Failure::Config(text).into());
+            let hint = "say --context DB/RP, or name a bucket with --bucket or --default";
+            return Err(Failure::Config(format!("{scene}: {why} ({hint})")).into());
         }
         self.rejects.add(record, scene, &why.to_string())
     }
+
+    /// A point whose command has ended.
+    fn give_back(&mut self, record: &[u8], context: &Context) -> anyhow::Result<()> {
+        self.rejects
+            .add_late(record, context, "its command has ended")
+    }
+
+    /// Entries of --map and --map-file that never applied are probably misspelled.
+    fn tell_unused(&self, router: &Router) {
+        let unused = router.unused();
+        for from in unused.iter().take(TOLD) {
+            self.note(&format!("--map {from}=...: no bucket was called that"));
+        }
+        if let Some(more) = unused.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            self.note(&format!(
+                "{more} more names of --map or --map-file: no bucket was called that"
+            ));
+        }
+    }
+}
+
+/// A name that ends the run.
+fn refused(scene: &Scene<'_>, why: &Unnamed) -> anyhow::Error {
+    let hint = match why {
+        Unnamed::Given(_) => " (--map gives it another one; --target says who is to take it)",
+        _ => "",
+    };
+    Failure::Config(format!("{scene}: {why}{hint}")).into()
 }
 
 /// All inputs as one stream on standard output, in which comments name the buckets.
@@ -62,18 +115,10 @@ pub fn to_stdout(
     let annotator = Annotator::new(router);
     let mut annotated = Annotated { annotator, split };
     let result = feed::relay(args, EXAMPLE, &mut annotated, fed);
-    tell_unused(annotated.annotator.router());
+    fed.progress.finish();
+    let router = annotated.annotator.router();
+    annotated.split.tell_unused(router);
     result.and(split.rejects.finish())
-}
-
-/// A rename that never applied is probably misspelled.
-fn tell_unused(router: &Router) {
-    for from in router.unused() {
-        let _ = writeln!(
-            io::stderr(),
-            "{NAME}: --map {from}=...: no bucket was called that"
-        );
-    }
 }
 
 /// One stream, in which comments name the buckets.
@@ -85,13 +130,13 @@ struct Annotated<'a> {
 impl Filter for Annotated<'_> {
     fn point(&mut self, record: &[u8], scene: &Scene<'_>, out: &mut Out) -> anyhow::Result<()> {
         let mut routed = Ok(());
-        out.print(|buf| routed = self.annotator.point(scene.context, buf))?;
+        out.print(|buf| routed = self.annotator.point(record, scene.context, buf))?;
         match routed {
             Ok(()) => {
                 self.split.written += 1;
                 out.write(record)
             }
-            Err(why) => self.split.reject(record, scene, why),
+            Err(why) => self.split.reject(record, scene, &why),
         }
     }
 
@@ -102,12 +147,17 @@ impl Filter for Annotated<'_> {
         scene: &Scene<'_>,
         out: &mut Out,
     ) -> anyhow::Result<()> {
-        out.print(|buf| self.annotator.context(change, entry, scene.context, buf))
+        let mut said = Ok(());
+        let annotator = &mut self.annotator;
+        out.print(|buf| said = annotator.context(change, entry, scene.context, buf))?;
+        said.map_err(|why| refused(scene, &why))
     }
 
     fn other(&mut self, event: &Event, text: &[u8], out: &mut Out) -> anyhow::Result<()> {
         let ends = matches!(event, Event::Begin { .. } | Event::End { .. });
-        out.print(|buf| self.annotator.other(text, ends, buf))
+        let mut said = Ok(());
+        out.print(|buf| said = self.annotator.other(text, ends, buf))?;
+        said.map_err(|why| Failure::Config(why.to_string()).into())
     }
 
     fn tally(&self) -> Tally {
@@ -119,109 +169,5 @@ impl Filter for Annotated<'_> {
 
     fn keeps_once(&self) -> bool {
         self.annotator.router().keeps_apart()
-    }
-}
-
-/// One file per bucket.
-struct Files<'a> {
-    router: Router,
-    folder: Folder,
-    split: &'a mut Split,
-    /// Whether the folder knows where points go; `None` until asked after a change.
-    target: Option<Result<(), Unnamed>>,
-    /// Rejects before the open stream.
-    rejected_before: u64,
-}
-
-/// All inputs into one file per bucket in the folder `dir`; none is there unless all is well.
-pub fn to_folder(
-    args: &input::Args,
-    dir: &Path,
-    router: Router,
-    split: &mut Split,
-    fed: &mut Fed,
-) -> anyhow::Result<()> {
-    let mut files = Files {
-        router,
-        folder: Folder::new(dir).map_err(failure)?,
-        split,
-        target: None,
-        rejected_before: 0,
-    };
-    feed::run(args, EXAMPLE, &mut files, fed)?;
-    if fed.bytes == 0 && args.paths() == [Path::new("-")] {
-        let text = "standard input is empty: the program before wrote nothing";
-        return Err(Failure::NoInput(text.to_owned()).into());
-    }
-    tell_unused(&files.router);
-    let left_out = files.left_out();
-    files.split.rejects.finish()?;
-    files.folder.finish(left_out).map_err(failure)
-}
-
-impl Files<'_> {
-    fn left_out(&self) -> u64 {
-        self.split.rejects.count() - self.rejected_before
-    }
-
-    fn select(&mut self, scene: &Scene<'_>) -> anyhow::Result<Result<(), Unnamed>> {
-        let routed = self.router.route(scene.context);
-        if let Ok(context) = &routed {
-            let once = scene.is_once && self.router.keeps_apart();
-            let left_out = self.left_out();
-            self.folder
-                .select(context, once, left_out)
-                .map_err(failure)?;
-        }
-        Ok(routed.map(|_| ()))
-    }
-
-    fn end(&mut self, left_out: u64) {
-        self.folder.end_streams(left_out);
-        self.rejected_before = self.split.rejects.count();
-        self.target = None;
-    }
-}
-
-impl Program for Files<'_> {
-    fn point(&mut self, record: &[u8], scene: &Scene<'_>) -> anyhow::Result<()> {
-        let target = match self.target {
-            Some(target) => target,
-            None => self.select(scene)?,
-        };
-        self.target = Some(target);
-        match target {
-            Ok(()) => {
-                self.split.written += 1;
-                self.folder.point(record).map_err(failure)
-            }
-            Err(why) => self.split.reject(record, scene, why),
-        }
-    }
-
-    fn other(&mut self, event: &Event, _: &[u8], _: &Scene<'_>) -> anyhow::Result<()> {
-        match event {
-            Event::Context(_) => self.target = None,
-            Event::Begin { .. } => self.end(self.left_out()),
-            Event::End { left_out } => self.end(left_out + self.left_out()),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn idle(&mut self) -> anyhow::Result<()> {
-        Ok(signal::check()?)
-    }
-
-    fn input_end(&mut self, _: &Scene<'_>, _: bool) -> anyhow::Result<()> {
-        self.target = None;
-        Ok(())
-    }
-}
-
-fn failure(err: sink::Error) -> anyhow::Error {
-    match err {
-        sink::Error::Exists(_) => Failure::Exists(err.to_string()).into(),
-        sink::Error::Io { .. } => err.into(),
     }
 }

@@ -1,18 +1,24 @@
 //! From columns to lines: one line for each time, with all fields that have a value then.
 
-use crate::lp::escape;
-use crate::lp::frame::Framer;
-use crate::lp::number;
-use crate::rows::Values;
-use crate::tsm::merge::Column;
+use std::mem;
+use std::ops::RangeInclusive;
 
-use super::{Report, Unprintable};
+use crate::lp::{cell, escape};
+use crate::rows::Values;
+
+use super::clock::{Sections, Stamp, stamp};
+use super::sheet::Sheet;
+use super::text::Text;
+use super::{Report, careful};
 
 /// A line that would grow longer than this goes on in a second one.
-const LINE: usize = 1 << 20;
+pub(super) const LINE: usize = 1 << 20;
 
 /// Times that servers write; the two below and the one above are reserved (`models/time.go`).
-const TIMES: std::ops::RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
+pub(super) const TIMES: RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
+
+/// Stamps that are made at a time.
+const STAMPS: usize = 256;
 
 /// One field of a series, or all of it that has one type.
 #[derive(Debug)]
@@ -21,243 +27,208 @@ pub struct Lane {
     pub field: Vec<u8>,
     /// Field key as spelled, with its `=`.
     pub name: Vec<u8>,
-    /// Its values; settled. Lanes of the same field share no time.
-    pub column: Column,
+    /// Its values.
+    pub values: Values,
+    /// The number of its times. They ascend strictly; lanes of the same field share no time.
+    pub clock: usize,
 }
 
 /// Prints lanes of one series. Reused from slice to slice.
 #[derive(Debug, Default)]
 pub struct Printer {
+    sheet: Sheet,
     /// The next value of each lane.
     next: Vec<usize>,
-    counts: Counts,
-}
-
-/// What could not be printed, by lane.
-#[derive(Debug, Default)]
-struct Counts {
-    floats: Vec<u64>,
-    times: Vec<u64>,
-    cut: Vec<u64>,
-}
-
-/// Where a line stands while it is written.
-struct Line {
-    start: usize,
-    fields: u64,
+    /// The next time of each clock.
+    heads: Vec<usize>,
+    /// The clocks that stand at the time of the next line, and their lanes.
+    is_here: Vec<bool>,
+    active: Vec<usize>,
+    stamps: Vec<Stamp>,
+    /// For what is not written at once.
+    bytes: Vec<u8>,
 }
 
 impl Printer {
-    /// Append all lines of a series in which some of `lanes` have values.
-    pub fn print(&mut self, series: &[u8], lanes: &[Lane], out: &mut Vec<u8>, report: &mut Report) {
+    /// Append all lines of a series whose lanes all have values at the times of these sections, one after the other.
+    ///
+    /// What [`is_plain`] says no to is not for here.
+    pub fn lockstep(
+        &mut self,
+        series: &[u8],
+        lanes: &[Lane],
+        beats: &[usize],
+        sections: &mut Sections,
+        out: &mut Text,
+        report: &mut Report,
+    ) {
+        self.begin(series, lanes);
+        self.active.extend(0..lanes.len());
+        for section in beats {
+            let Some(section) = sections.get_mut(*section) else {
+                continue;
+            };
+            let len = section.times().len();
+            for start in (0..len).step_by(STAMPS) {
+                let stamps = section.stamps(start, STAMPS.min(len - start), &mut self.stamps);
+                self.sheet
+                    .lines(&self.active, &mut self.next, lanes, stamps, out);
+            }
+            report.points += len as u64;
+            report.values += (len * lanes.len()) as u64;
+        }
+    }
+
+    /// Append all lines of a series in which some of `lanes` have values, at the times that are theirs in `clocks`.
+    pub fn joined(
+        &mut self,
+        series: &[u8],
+        lanes: &[Lane],
+        clocks: &[Vec<i64>],
+        out: &mut Text,
+        report: &mut Report,
+    ) {
+        let ends = |times: &Vec<i64>| times.first().copied().zip(times.last().copied());
+        if !is_plain(series, lanes, clocks.iter().filter_map(ends)) {
+            self.bytes.clear();
+            careful::print(series, lanes, clocks, &mut self.bytes, report);
+            return out.push(&self.bytes);
+        }
+        self.begin(series, lanes);
+        self.heads.clear();
+        self.heads.resize(clocks.len(), 0);
+        self.is_here.clear();
+        while let Some((time, other)) = self.next_time(clocks) {
+            self.gather(lanes, clocks, time);
+            let n = self.run(clocks, other);
+            self.rows(lanes, clocks, n, out);
+            report.points += n as u64;
+            report.values += (n * self.active.len()) as u64;
+        }
+    }
+
+    fn begin(&mut self, series: &[u8], lanes: &[Lane]) {
+        self.sheet.begin(series);
+        lanes
+            .iter()
+            .for_each(|lane| self.sheet.field(&lane.name, &lane.values));
         self.next.clear();
         self.next.resize(lanes.len(), 0);
-        self.counts.reset(lanes.len());
-        let is_careful = escape::splits_early(series);
-        let mut writer = Writer {
-            series,
-            lanes,
-            out,
-            report,
-            is_careful,
-        };
-        if is_lockstep(lanes) {
-            writer.lockstep(&mut self.counts);
-        } else {
-            writer.joined(&mut self.next, &mut self.counts);
-        }
-        for (i, lane) in lanes.iter().enumerate() {
-            let count = |counts: &[u64]| counts.get(i).copied().unwrap_or(0);
-            let Counts { floats, times, cut } = &self.counts;
-            report.leave_out(series, &lane.field, Unprintable::Float, count(floats));
-            report.leave_out(series, &lane.field, Unprintable::Time, count(times));
-            report.leave_out(series, &lane.field, Unprintable::Split, count(cut));
-        }
-    }
-}
-
-/// Whether all lanes have values at the same times, which is the rule for what one client writes.
-fn is_lockstep(lanes: &[Lane]) -> bool {
-    let Some((first, rest)) = lanes.split_first() else {
-        return false;
-    };
-    rest.iter()
-        .all(|lane| lane.column.times == first.column.times)
-}
-
-impl Counts {
-    fn reset(&mut self, lanes: usize) {
-        for counts in [&mut self.floats, &mut self.times, &mut self.cut] {
-            counts.clear();
-            counts.resize(lanes, 0);
-        }
-    }
-}
-
-fn add(counts: &mut [u64], i: usize) {
-    if let Some(count) = counts.get_mut(i) {
-        *count += 1;
-    }
-}
-
-struct Writer<'a> {
-    series: &'a [u8],
-    lanes: &'a [Lane],
-    out: &'a mut Vec<u8>,
-    report: &'a mut Report,
-    is_careful: bool,
-}
-
-impl Writer<'_> {
-    fn lockstep(&mut self, counts: &mut Counts) {
-        let lanes = self.lanes;
-        let times = lanes.first().map_or(&[][..], |lane| &lane.column.times);
-        for (row, &time) in times.iter().enumerate() {
-            let mut line = self.begin();
-            for (i, lane) in lanes.iter().enumerate() {
-                self.field(&mut line, i, lane, row, time, counts);
-            }
-            self.end(line, time);
-        }
+        self.active.clear();
     }
 
-    fn joined(&mut self, next: &mut [usize], counts: &mut Counts) {
-        let lanes = self.lanes;
-        let time_of = |lane: &Lane, row: usize| lane.column.times.get(row).copied();
-        loop {
-            let heads = lanes
-                .iter()
-                .zip(&*next)
-                .filter_map(|(lane, row)| time_of(lane, *row));
-            let Some(time) = heads.min() else {
-                return;
+    /// The time of the next line, and the next one at which another clock stands.
+    fn next_time(&self, clocks: &[Vec<i64>]) -> Option<(i64, Option<i64>)> {
+        let mut least: Option<(i64, Option<i64>)> = None;
+        for (times, head) in clocks.iter().zip(&self.heads) {
+            let Some(&time) = times.get(*head) else {
+                continue;
             };
-            let mut line = self.begin();
-            for (i, (lane, row)) in lanes.iter().zip(&mut *next).enumerate() {
-                if time_of(lane, *row) == Some(time) {
-                    self.field(&mut line, i, lane, *row, time, counts);
-                    *row += 1;
-                }
-            }
-            self.end(line, time);
+            least = Some(match least {
+                None => (time, None),
+                Some((first, _)) if time < first => (time, Some(first)),
+                Some((first, None)) if time > first => (first, Some(time)),
+                Some((first, Some(other))) if time > first => (first, Some(other.min(time))),
+                Some(same) => same,
+            });
+        }
+        least
+    }
+
+    /// Find the lanes that have a value at this time.
+    fn gather(&mut self, lanes: &[Lane], clocks: &[Vec<i64>], time: i64) {
+        let mut is_new = self.is_here.len() != clocks.len();
+        self.is_here.resize(clocks.len(), false);
+        let heads = clocks.iter().zip(&self.heads);
+        for ((times, head), is_here) in heads.zip(&mut self.is_here) {
+            let was_here = mem::replace(is_here, times.get(*head) == Some(&time));
+            is_new |= was_here != *is_here;
+        }
+        if is_new {
+            self.active.clear();
+            let is_here = |lane: &Lane| self.is_here.get(lane.clock) == Some(&true);
+            let lanes = lanes.iter().enumerate().filter(|(_, lane)| is_here(lane));
+            self.active.extend(lanes.map(|(i, _)| i));
         }
     }
 
-    fn begin(&mut self) -> Line {
-        let start = self.out.len();
-        self.out.extend_from_slice(self.series);
-        Line { start, fields: 0 }
+    /// How many lines have the same fields as the next one.
+    fn run(&self, clocks: &[Vec<i64>], other: Option<i64>) -> usize {
+        let heads = clocks.iter().zip(&self.heads).zip(&self.is_here);
+        let mut here = heads
+            .filter(|(_, is_here)| **is_here)
+            .map(|((times, head), _)| times.get(*head..).unwrap_or_default());
+        let Some(lead) = here.next() else {
+            return 0;
+        };
+        let is_before = |time: &i64| other.is_none_or(|other| *time < other);
+        let mut rest = here.clone();
+        if rest.next().is_none() {
+            return lead.iter().take_while(|time| is_before(time)).count();
+        }
+        let goes_on = |(n, time): &(usize, &i64)| {
+            is_before(time) && here.clone().all(|times| times.get(*n) == Some(*time))
+        };
+        lead.iter().enumerate().take_while(goes_on).count()
     }
 
-    /// Append a field to the line, or count why not.
-    fn field(
-        &mut self,
-        line: &mut Line,
-        i: usize,
-        lane: &Lane,
-        row: usize,
-        time: i64,
-        counts: &mut Counts,
-    ) {
-        if !TIMES.contains(&time) {
-            return add(&mut counts.times, i);
+    /// Append the next `n` lines.
+    fn rows(&mut self, lanes: &[Lane], clocks: &[Vec<i64>], n: usize, out: &mut Text) {
+        let heads = clocks.iter().zip(&self.heads).zip(&self.is_here);
+        let mut here = heads.filter(|(_, is_here)| **is_here);
+        let times = here
+            .next()
+            .and_then(|((times, head), _)| times.get(*head..*head + n));
+        for times in times.unwrap_or_default().chunks(STAMPS) {
+            self.stamps.clear();
+            self.stamps.extend(times.iter().map(|time| stamp(*time)));
+            self.sheet
+                .lines(&self.active, &mut self.next, lanes, &self.stamps, out);
         }
-        let start = self.out.len();
-        self.out.push(if line.fields == 0 { b' ' } else { b',' });
-        self.out.extend_from_slice(&lane.name);
-        if !value(&lane.column.values, row, self.out) {
-            self.out.truncate(start);
-            return add(&mut counts.floats, i);
-        }
-        let is_string = matches!(lane.column.values, Values::String(_));
-        if self.is_careful && is_string && !self.is_whole(line) {
-            self.out.truncate(start);
-            return add(&mut counts.cut, i);
-        }
-        if line.fields > 0 && self.out.len() - line.start > LINE {
-            self.wrap(line, start, time);
-        }
-        line.fields += 1;
-    }
-
-    /// Whether the servers' splitter sees the line so far, and whatever follows it, as one record.
-    #[cold]
-    fn is_whole(&self, line: &Line) -> bool {
-        let text = self.out.get(line.start..).unwrap_or_default();
-        let whole = [text, b" 0\n"].concat();
-        Framer::default()
-            .end(&whole)
-            .is_some_and(|end| end.len == whole.len())
-    }
-
-    /// Close the line before the field that starts at `field`, and put that field on a line of its own.
-    #[cold]
-    fn wrap(&mut self, line: &mut Line, field: usize, time: i64) {
-        let tail = self.out.split_off(field);
-        self.close(line.fields, time);
-        *line = self.begin();
-        self.out.push(b' ');
-        self.out
-            .extend_from_slice(tail.get(1..).unwrap_or_default());
-    }
-
-    fn end(&mut self, line: Line, time: i64) {
-        if line.fields == 0 {
-            self.out.truncate(line.start);
-        } else {
-            self.close(line.fields, time);
-        }
-    }
-
-    fn close(&mut self, fields: u64, time: i64) {
-        self.out.push(b' ');
-        number::signed(time, self.out);
-        self.out.push(b'\n');
-        self.report.points += 1;
-        self.report.values += fields;
+        let heads = self.heads.iter_mut().zip(&self.is_here);
+        heads
+            .filter(|(_, is_here)| **is_here)
+            .for_each(|(head, _)| *head += n);
     }
 }
 
-/// Append a value; `false` if it has no spelling. Then `out` may hold a part of it.
-fn value(values: &Values, row: usize, out: &mut Vec<u8>) -> bool {
-    match values {
-        Values::Float(v) => {
-            let value = v.get(row).copied().unwrap_or(f64::NAN);
-            number::float(value, out);
-            return value.is_finite();
+/// Whether everything has a spelling and each line fits; `times` are the first and the last one of each clock.
+pub fn is_plain(
+    series: &[u8],
+    lanes: &[Lane],
+    mut times: impl Iterator<Item = (i64, i64)>,
+) -> bool {
+    let (mut width, mut has_strings) = (series.len() + cell::SIZE, false);
+    for lane in lanes {
+        width += lane.name.len() + cell::SIZE;
+        match &lane.values {
+            // All of them, without a branch: the loop becomes one of vectors.
+            Values::Float(v) if !v.iter().fold(true, |all, v| all & v.is_finite()) => return false,
+            Values::String(v) => {
+                has_strings = true;
+                width += 2 * v.longest() + 2;
+            }
+            _ => {}
         }
-        Values::Integer(v) => {
-            number::signed(v.get(row).copied().unwrap_or_default(), out);
-            out.push(b'i');
-        }
-        Values::Unsigned(v) => {
-            number::unsigned(v.get(row).copied().unwrap_or_default(), out);
-            out.push(b'u');
-        }
-        Values::Boolean(v) => {
-            let value = v.get(row).copied().unwrap_or_default();
-            out.extend_from_slice(if value { b"true" } else { b"false" });
-        }
-        Values::String(v) => escape::encode_string(v.get(row), out),
     }
-    true
+    let is_writable = |(first, last)| TIMES.contains(&first) && TIMES.contains(&last);
+    width <= LINE && times.all(is_writable) && !(has_strings && escape::splits_early(series))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Finding;
+    use super::super::{Finding, Unprintable};
     use super::*;
     use crate::rows::Strings;
 
-    fn lane(name: &str, times: &[i64], values: Values) -> Lane {
-        Lane {
+    fn lane(name: &str, times: &[i64], values: Values) -> (Lane, Vec<i64>) {
+        let lane = Lane {
             field: name.into(),
             name: format!("{name}=").into(),
-            column: Column {
-                times: times.to_vec(),
-                values,
-            },
-        }
+            values,
+            clock: 0,
+        };
+        (lane, times.to_vec())
     }
 
     fn strings(values: &[&str]) -> Values {
@@ -268,10 +239,25 @@ mod tests {
         Values::String(strings)
     }
 
-    fn printed(series: &str, lanes: &[Lane]) -> (String, Report) {
-        let (mut out, mut report) = (Vec::new(), Report::default());
-        Printer::default().print(series.as_bytes(), lanes, &mut out, &mut report);
-        (String::from_utf8(out).unwrap(), report)
+    /// Lanes with equal times share a clock.
+    fn printed(
+        series: &str,
+        lanes: impl IntoIterator<Item = (Lane, Vec<i64>)>,
+    ) -> (String, Report) {
+        let (mut all, mut clocks) = (Vec::new(), Vec::new());
+        for (mut lane, times) in lanes {
+            let clock = clocks.iter().position(|known| *known == times);
+            lane.clock = clock.unwrap_or(clocks.len());
+            clocks.extend(clock.is_none().then_some(times));
+            all.push(lane);
+        }
+        let (mut out, mut report) = (Text::default(), Report::default());
+        Printer::default().joined(series.as_bytes(), &all, &clocks, &mut out, &mut report);
+        let (mut plain, mut rule) = (Vec::new(), Report::default());
+        careful::print(series.as_bytes(), &all, &clocks, &mut plain, &mut rule);
+        assert!(plain == out.bytes());
+        assert_eq!((rule.points, rule.values), (report.points, report.values));
+        (String::from_utf8(plain).unwrap(), report)
     }
 
     fn left_out(report: &Report) -> Vec<(Unprintable, u64)> {
@@ -289,7 +275,7 @@ mod tests {
             lane("i", &[1, 2], Values::Integer(vec![-7, 8])),
             lane("s", &[1, 2], strings(&["a\"b", ""])),
         ];
-        let (text, report) = printed("m,t=a", &lanes);
+        let (text, report) = printed("m,t=a", lanes);
         assert_eq!(
             "m,t=a f=0.5,i=-7i,s=\"a\\\"b\" 1\nm,t=a f=1e+06,i=8i,s=\"\" 2\n",
             text
@@ -303,7 +289,7 @@ mod tests {
             lane("b", &[-1, 3], Values::Boolean(vec![true, false])),
             lane("u", &[2, 3], Values::Unsigned(vec![u64::MAX, 0])),
         ];
-        let (text, _) = printed("m", &lanes);
+        let (text, _) = printed("m", lanes);
         assert_eq!(
             "m b=true -1\nm u=18446744073709551615u 2\nm b=false,u=0u 3\n",
             text
@@ -326,7 +312,7 @@ mod tests {
             lane("i", &[5, 6], Values::Integer(vec![1, 2])),
             lane("n", &[7], Values::Float(vec![f64::NAN])),
         ];
-        let (text, report) = printed("m", &lanes);
+        let (text, report) = printed("m", lanes);
         let expected =
             "m f=2 -9223372036854775806\nm i=1i 5\nm i=2i 6\nm f=3 9223372036854775806\n";
         assert_eq!(expected, text);
@@ -343,7 +329,7 @@ mod tests {
     fn a_line_beyond_one_mebibyte_goes_on_in_a_second_one() {
         let long = "x".repeat(600_000);
         let lanes = ["a", "b", "c"].map(|name| lane(name, &[1], strings(&[&long])));
-        let (text, report) = printed("m", &lanes);
+        let (text, report) = printed("m", lanes);
         let lines: Vec<_> = text.lines().map(|line| (line.len(), &line[..4])).collect();
         assert_eq!(
             vec![(600_008, "m a="), (600_008, "m b="), (600_008, "m c=")],
@@ -359,7 +345,7 @@ mod tests {
             lane("s", &[1, 2], strings(&["a\nb", "ab"])),
             lane("i", &[1, 2], Values::Integer(vec![1, 2])),
         ];
-        let (text, report) = printed("m\\\\ =,t=a\"b", &lanes);
+        let (text, report) = printed("m\\\\ =,t=a\"b", lanes);
         assert!(
             text.lines().all(|line| line.starts_with("m\\\\ =,t=a\"b ")),
             "{text}"
@@ -369,7 +355,7 @@ mod tests {
 
     #[test]
     fn nothing_is_printed_for_nothing() {
-        assert_eq!("", printed("m", &[]).0);
-        assert_eq!("", printed("m", &[lane("f", &[], Values::Float(vec![]))]).0);
+        assert_eq!("", printed("m", []).0);
+        assert_eq!("", printed("m", [lane("f", &[], Values::Float(vec![]))]).0);
     }
 }

@@ -1,6 +1,7 @@
 //! What lp-filter does to a record: select, then rewrite.
 
 use crate::lp::Context;
+use crate::lp::validate::{Fault, Target, Validator};
 
 pub mod cast;
 pub mod rewrite;
@@ -35,6 +36,9 @@ pub enum Reason {
     /// A cast cannot be done.
     #[error(transparent)]
     Loss(#[from] Loss),
+    /// The target would refuse the record, or store something else.
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 /// What becomes of a record.
@@ -55,6 +59,7 @@ pub enum Verdict {
 pub struct Filter {
     selector: Selector,
     rewriter: Option<Rewriter>,
+    validator: Option<Validator>,
     changed: Vec<u8>,
 }
 
@@ -65,8 +70,15 @@ impl Filter {
         Self {
             selector: Selector::new(selection),
             rewriter,
+            validator: None,
             changed: Vec::new(),
         }
+    }
+
+    /// Check every record by the rules of a target: as it goes out, or as it came if it does not.
+    pub fn validate(mut self, target: Target) -> Self {
+        self.validator = Some(Validator::new(target));
+        self
     }
 
     /// The context of the records that follow.
@@ -76,14 +88,31 @@ impl Filter {
 
     /// What becomes of one whole record.
     pub fn judge(&mut self, record: &[u8]) -> Verdict {
-        match self.selector.selects(record) {
+        let verdict = match self.selector.selects(record) {
             Err(reason) => Verdict::Reject(reason),
             Ok(false) => Verdict::Drop,
             Ok(true) => match &mut self.rewriter {
                 None => Verdict::Keep,
                 Some(rewriter) => rewriter.rewrite(record, &mut self.changed),
             },
-        }
+        };
+        let Some(validator) = &mut self.validator else {
+            return verdict;
+        };
+        let checked = match verdict {
+            Verdict::Changed => validator.check(&self.changed),
+            Verdict::Keep | Verdict::Drop => validator.check(record),
+            Verdict::Reject(_) => Ok(()),
+        };
+        checked.map_or_else(|fault| Verdict::Reject(fault.into()), |()| verdict)
+    }
+
+    /// Why a comment must not be passed on; only a validator knows.
+    pub fn judge_comment(&mut self, comment: &[u8]) -> Result<(), Reason> {
+        let Some(validator) = &mut self.validator else {
+            return Ok(());
+        };
+        validator.check(comment).map_err(Reason::from)
     }
 
     /// The record that took the place of the one judged last.

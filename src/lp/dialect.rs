@@ -82,6 +82,10 @@ impl<'a> Name<'a> {
 
     /// Whether both spell the same bytes, at whatever place.
     pub fn is(self, other: Self) -> bool {
+        // Only backslashes before something else are taken away, so the last byte is always the last byte.
+        if self.raw.last() != other.raw.last() {
+            return false;
+        }
         if memchr(b'\\', self.raw).is_none() && memchr(b'\\', other.raw).is_none() {
             return self.raw == other.raw;
         }
@@ -91,6 +95,13 @@ impl<'a> Name<'a> {
     /// Append the spelling of the same name in one of the dialects.
     pub fn respell(self, to: Spelling, out: &mut Vec<u8>) {
         let place = self.place;
+        if !self
+            .raw
+            .iter()
+            .any(|c| *c == b'\\' || is_special(place, *c))
+        {
+            return out.extend_from_slice(self.raw);
+        }
         let mut bytes = self.peekable();
         while let Some(c) = bytes.next() {
             let escaped =

@@ -44,7 +44,9 @@ pub enum Misfit {
     #[error("the field key ends with a backslash")]
     FieldBackslash,
     /// `\,` reads as a comma, whatever stands before it.
-    #[error("the field key holds a backslash before a comma, an equals sign or a space")]
+    #[error(
+        "the field key holds an odd number of backslashes before a comma, an equals sign or a space"
+    )]
     FieldEscape,
     /// The line would end there.
     #[error("the name holds a line feed without a backslash before it")]
@@ -217,9 +219,13 @@ pub fn field_misfit(name: &[u8]) -> Option<Misfit> {
         _ => {}
     }
     memchr2(b'\\', b'\n', name)?;
-    let swallowed = |pair: &[u8]| matches!(pair, [b'\\', b',' | b' ' | b'=']);
-    if name.windows(2).any(swallowed) {
-        return Some(Misfit::FieldEscape);
+    // The splitter takes backslashes in pairs: one left over would meet the backslash that escapes what follows.
+    let mut is_odd = false;
+    for &c in name {
+        if is_odd && matches!(c, b',' | b' ' | b'=') {
+            return Some(Misfit::FieldEscape);
+        }
+        is_odd = c == b'\\' && !is_odd;
     }
     let mut spelled = Vec::with_capacity(name.len() + 8);
     encode(Place::Field, name, &mut spelled);
@@ -373,6 +379,8 @@ mod tests {
         assert_eq!(Some(Misfit::EmptyField), field_misfit(b""));
         assert_eq!(Some(Misfit::FieldBackslash), field_misfit(b"a\\"));
         assert_eq!(Some(Misfit::FieldEscape), field_misfit(b"a\\,b"));
+        assert_eq!(None, field_misfit(br"a\\,b"));
+        assert_eq!(Some(Misfit::FieldEscape), field_misfit(br"a\\\=b"));
         assert_eq!(Some(Misfit::Blank), field_misfit(b"\tf"));
         assert_eq!(Some(Misfit::LineFeed), field_misfit(b"a\nb"));
         assert_eq!(Some(Misfit::LineFeed), field_misfit(b"a\\\\\nb"));

@@ -3,6 +3,7 @@
 //! A record ends where the servers' splitter says it ends (`frame`), not at the next line feed. What a comment
 //! means is in `context`; what a whole stream must look like is in `stream`.
 
+pub mod cell;
 pub mod context;
 pub mod dialect;
 pub mod escape;

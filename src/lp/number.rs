@@ -1,16 +1,16 @@
 //! How are numbers printed? As Go prints them, so that text from here and from InfluxDB's own tools is the same.
 
+use super::cell::{self, Cell};
+
 /// Append a float in the form of Go's `strconv.FormatFloat(v, 'g', -1, 64)`.
 ///
 /// The shortest digits that read back as the same bits, with an exponent of at least two digits where it is
 /// below -4 or above 5: `100000`, `1e+06`, `0.0001`, `1e-05`, `-0`. Infinities and NaN, which line protocol
 /// cannot hold, are the caller's business; here they come out as `+Inf`, `-Inf` and `NaN`.
 pub fn float(value: f64, out: &mut Vec<u8>) {
-    if value.abs() < 1e6 && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
-        // A whole number below a million has its digits in itself.
-        return signed(value as i64, out);
-    }
-    shortest(value, out);
+    let mut cell = [0; cell::SIZE];
+    let n = cell::float(value, &mut cell);
+    out.extend_from_slice(cell.get(..n).unwrap_or_default());
 }
 
 /// Append a signed integer, without the `i`.
@@ -23,120 +23,99 @@ pub fn unsigned(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn shortest(value: f64, out: &mut Vec<u8>) {
-    if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
-    }
-    if value.is_infinite() {
-        return out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    }
-    let mut buf = zmij::Buffer::new();
-    let mut text = buf.format_finite(value).as_bytes();
-    if let Some((b'-', rest)) = text.split_first() {
-        out.push(b'-');
-        text = rest;
-    }
-    let digits = Digits::of(text);
-    if (-4..6).contains(&(digits.point - 1)) {
-        digits.plain(out);
-    } else {
-        digits.scientific(out);
-    }
+/// What has no digits of its own, or zero below zero; the length of its text.
+#[cold]
+pub(super) fn odd(value: f64, cell: &mut Cell) -> usize {
+    let text = match value {
+        v if v.is_nan() => b"NaN".as_slice(),
+        0.0 => b"-0",
+        v if v > 0.0 => b"+Inf",
+        _ => b"-Inf",
+    };
+    let mut layout = Layout { cell, len: 0 };
+    layout.bytes(text);
+    layout.len
 }
 
-/// The digits of a float, without zeros at either end, and where the point stands.
-struct Digits {
-    /// Seventeen at most are significant; zeros in front of them do not get here.
-    bytes: [u8; 24],
-    len: usize,
-    /// The value is `0.DIGITS * 10^point`.
-    point: i32,
-}
-
-impl Digits {
-    /// Taken from text such as `0.001`, `123.5`, `1e-7` or `1.5e300`.
-    fn of(text: &[u8]) -> Self {
-        let mut digits = Self {
-            bytes: [0; 24],
-            len: 0,
-            point: 0,
+/// Text such as `0.00001`, `1234567.5`, `1e-7` or `1.5e300` with one digit before the point and an exponent of at
+/// least two digits; the length of the text.
+pub(super) fn scientific(text: &[u8], cell: &mut Cell) -> usize {
+    let mut layout = Layout { cell, len: 0 };
+    let text = match text.split_first() {
+        Some((b'-', rest)) => {
+            layout.byte(b'-');
+            rest
+        }
+        _ => text,
+    };
+    let (number, mut exponent) =
+        match memchr::memchr(b'e', text).and_then(|at| text.split_at_checked(at)) {
+            Some((number, behind)) => (number, parsed(behind.get(1..).unwrap_or_default())),
+            None => (text, 0),
         };
-        let mut behind = false;
-        for (i, &c) in text.iter().enumerate() {
-            match c {
-                b'.' => behind = true,
-                b'e' => {
-                    digits.point += exponent(text.get(i + 1..).unwrap_or_default());
-                    break;
-                }
-                _ => digits.push(c, behind),
-            }
-        }
-        while digits.len > 0 && digits.bytes.get(digits.len - 1) == Some(&b'0') {
-            digits.len -= 1;
-        }
-        if digits.len == 0 {
-            digits.point = 1;
-        }
-        digits
+    let point = memchr::memchr(b'.', number).unwrap_or(number.len());
+    let first = number
+        .iter()
+        .position(|c| !matches!(c, b'0' | b'.'))
+        .unwrap_or(0);
+    let last = number
+        .iter()
+        .rposition(|c| !matches!(c, b'0' | b'.'))
+        .unwrap_or(0);
+    exponent += match first < point {
+        true => point as i32 - first as i32 - 1,
+        false => point as i32 - first as i32,
+    };
+    let mut digits = number
+        .get(first..=last)
+        .unwrap_or_default()
+        .iter()
+        .filter(|c| **c != b'.');
+    digits
+        .next()
+        .into_iter()
+        .for_each(|digit| layout.byte(*digit));
+    if last > first {
+        layout.byte(b'.');
+        digits.for_each(|digit| layout.byte(*digit));
     }
+    layout.exponent(exponent);
+    layout.len
+}
 
-    fn push(&mut self, digit: u8, behind: bool) {
-        if self.len == 0 && digit == b'0' {
-            self.point -= i32::from(behind);
-            return;
-        }
-        if let Some(slot) = self.bytes.get_mut(self.len) {
-            *slot = digit;
+/// A text in the making.
+struct Layout<'a> {
+    cell: &'a mut Cell,
+    len: usize,
+}
+
+impl Layout<'_> {
+    fn byte(&mut self, c: u8) {
+        if let Some(place) = self.cell.get_mut(self.len) {
+            *place = c;
             self.len += 1;
         }
-        self.point += i32::from(!behind);
     }
 
-    fn significant(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+    fn bytes(&mut self, text: &[u8]) {
+        text.iter().for_each(|c| self.byte(*c));
     }
 
-    fn plain(&self, out: &mut Vec<u8>) {
-        let digits = self.significant();
-        let whole = usize::try_from(self.point).unwrap_or(0);
-        if whole == 0 {
-            out.extend_from_slice(b"0.");
-            out.resize(out.len() + self.point.unsigned_abs() as usize, b'0');
-            return out.extend_from_slice(digits);
-        }
-        match digits.split_at_checked(whole) {
-            Some((head, tail)) if !tail.is_empty() => {
-                out.extend_from_slice(head);
-                out.push(b'.');
-                out.extend_from_slice(tail);
-            }
-            _ => {
-                out.extend_from_slice(digits);
-                out.resize(out.len() + whole - digits.len(), b'0');
-            }
-        }
-    }
-
-    fn scientific(&self, out: &mut Vec<u8>) {
-        if let Some((first, rest)) = self.significant().split_first() {
-            out.push(*first);
-            if !rest.is_empty() {
-                out.push(b'.');
-                out.extend_from_slice(rest);
-            }
-        }
-        let exponent = self.point - 1;
-        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+    fn exponent(&mut self, exponent: i32) {
+        self.bytes(if exponent < 0 { b"e-" } else { b"e+" });
         if exponent.abs() < 10 {
-            out.push(b'0');
+            self.byte(b'0');
         }
-        unsigned(exponent.unsigned_abs().into(), out);
+        self.bytes(
+            itoa::Buffer::new()
+                .format(exponent.unsigned_abs())
+                .as_bytes(),
+        );
     }
 }
 
 /// The number behind an `e`; what is no number cannot come from a formatter and counts as zero.
-fn exponent(text: &[u8]) -> i32 {
+fn parsed(text: &[u8]) -> i32 {
     std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse().ok())

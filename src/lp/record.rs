@@ -72,8 +72,26 @@ pub fn time_text(record: &[u8]) -> Option<&[u8]> {
         return None;
     }
     start -= usize::from(end[..start].ends_with(b"-"));
-    let before = end[..start].strip_suffix(b" ")?;
+    let before = match end[..start].strip_suffix(b" ") {
+        Some(before) => before,
+        None => before_blanks(&end[..start])?,
+    };
     (!before.ends_with(b"\\")).then(|| &end[start..])
+}
+
+/// What stands before a space and the tabs and NULs behind it, which Go servers take for blanks as well.
+#[cold]
+fn before_blanks(text: &[u8]) -> Option<&[u8]> {
+    let odd = text
+        .iter()
+        .rev()
+        .take_while(|c| matches!(c, b'\t' | 0))
+        .count();
+    if odd == 0 {
+        None
+    } else {
+        text[..text.len() - odd].strip_suffix(b" ")
+    }
 }
 
 fn parse_time(text: &[u8]) -> Option<i64> {
@@ -251,6 +269,9 @@ mod tests {
             ("m f=1 -9223372036854775808\n", Time::At(i64::MIN)),
             ("m f=1 9223372036854775808\n", Time::Invalid),
             ("m f=1 1\r\n", Time::Missing),
+            ("m f=1 \t1\n", Time::At(1)),
+            ("m f=1 \0\t-1\n", Time::At(-1)),
+            ("m f=1\t1\n", Time::Missing),
             ("5\n", Time::Missing),
             ("\n", Time::Missing),
         ] {

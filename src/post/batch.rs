@@ -21,6 +21,8 @@ pub struct Label {
     pub is_once: bool,
     /// For how long the bucket must keep points, in seconds, where that is known and wanted; 0 is for ever.
     pub period: Option<u64>,
+    /// Whether the records may have been respelled for InfluxDB 3.
+    pub is_v3: bool,
 }
 
 /// Records for one bucket, one behind the other.

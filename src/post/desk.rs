@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lp::dialect::{self, Respelled};
 use crate::post::Error;
 use crate::post::batch::{Batch, Label};
 use crate::post::journal::{Done, Journal, Mark};
@@ -269,11 +270,20 @@ impl Desk {
 impl Office {
     fn reject(&mut self, batch: &Batch, i: usize, reason: &str) -> io::Result<()> {
         self.tally.count(reason);
+        let mut record = batch.record(i);
+        let mut respelled = Vec::new();
+        // Rejects are a stream like any other, in the Go spelling; what was never sent has it still.
+        if batch.label().is_v3
+            && !batch.bad().iter().any(|(bad, _)| *bad == i)
+            && let Ok(Respelled::Written) = dialect::from_v3(record, &mut respelled)
+        {
+            record = &respelled;
+        }
         self.out.reject(&Reject {
             label: batch.label(),
             line: batch.line(i),
             reason,
-            record: batch.record(i),
+            record,
         })
     }
 

@@ -1,13 +1,45 @@
-//! Records that must not be sent because the server would store something else, or nothing of their neighbours.
+//! Records as the server must be sent them, and those that it must not be sent: it would store something else, or
+//! nothing of their neighbours.
+
+use std::borrow::Cow;
 
 use memchr::memchr;
 
 use crate::http::Target;
-use crate::lp::escape::{Place, decode, encode};
+use crate::lp::dialect::{self, Respelled};
 use crate::lp::record::{self, Time};
 
-/// Why `record` must not go to `target`; `None` where it may. A target that is not known refuses what none takes.
-pub fn misfit(target: Option<Target>, record: &[u8]) -> Option<&'static str> {
+/// Spells records for a target.
+#[derive(Debug, Default)]
+pub struct Fitter {
+    respelled: Vec<u8>,
+}
+
+impl Fitter {
+    /// The record as it is to be sent, or why it must not go to `target`.
+    ///
+    /// A target that is not known refuses what none takes.
+    pub fn fit<'a>(
+        &'a mut self,
+        target: Option<Target>,
+        record: &'a [u8],
+    ) -> Result<&'a [u8], Cow<'static, str>> {
+        if let Some(reason) = misfit(target, record) {
+            return Err(reason.into());
+        }
+        if !target.is_some_and(Target::reads_names_as_v3) {
+            return Ok(record);
+        }
+        self.respelled.clear();
+        match dialect::to_v3(record, &mut self.respelled) {
+            Ok(Respelled::Unchanged) => Ok(record),
+            Ok(Respelled::Written) => Ok(&self.respelled),
+            Err(fault) => Err(fault.to_string().into()),
+        }
+    }
+}
+
+fn misfit(target: Option<Target>, record: &[u8]) -> Option<&'static str> {
     match record::time(record) {
         Time::At(_) => {}
         // Sent twice it would be two points.
@@ -21,45 +53,11 @@ pub fn misfit(target: Option<Target>, record: &[u8]) -> Option<&'static str> {
     if target.cuts_strings() && memchr(b'\n', record::body(record)).is_some() {
         return Some("a line feed inside, at which the server cuts the record");
     }
-    if target.reads_names_as_v3() && memchr(b'\\', record).is_some() && !is_portable(record) {
-        return Some("a name with a backslash, which the server reads as another name");
-    }
     None
-}
-
-/// Whether InfluxDB 3 reads the names of the record as the Go servers do. What is malformed is left to the server.
-fn is_portable(record: &[u8]) -> bool {
-    let parts = record::parts(record);
-    let tags = record::tags(parts.series).filter_map(Result::ok);
-    let fields = record::fields(parts.fields).filter_map(Result::ok);
-    is_portable_name(Place::Measurement, record::measurement(parts.series))
-        && tags
-            .flat_map(|(key, value)| [key, value])
-            .all(|name| is_portable_name(Place::Tag, name))
-        && fields
-            .map(|(key, _)| key)
-            .all(|name| is_portable_name(Place::Field, name))
-}
-
-/// Whether the name is one that both dialects can spell, in the spelling that both read.
-fn is_portable_name(place: Place, spelled: &[u8]) -> bool {
-    if memchr(b'\\', spelled).is_none() {
-        return true;
-    }
-    let (mut name, mut again) = (Vec::new(), Vec::new());
-    decode(place, spelled, &mut name);
-    encode(place, &name, &mut again);
-    let special =
-        |c: u8| matches!(c, b'\\' | b',' | b' ') || (c == b'=' && place != Place::Measurement);
-    let is_open = |pair: &[u8]| matches!(pair, [b'\\', next] if special(*next));
-    again == spelled && !name.ends_with(b"\\") && !name.windows(2).any(is_open)
 }
 
 #[cfg(test)]
 mod tests {
-    use influxdb_line_protocol::parse_lines;
-    use proptest::prelude::*;
-
     use super::*;
 
     fn fits(target: Target, record: &str) -> bool {
@@ -93,50 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn names_that_version_3_reads_otherwise_stay_away_from_it() {
-        for (expected, record) in [
-            (true, "m,t=a\\ b\\,c\\=d f=1 1\n"),
-            (true, "m,t=a\\b f\\g=1 1\n"),
-            (true, "m f=\"a\\\\b\" 1\n"),
-            (false, "m,t=a\\\\b f=1 1\n"),
-            (false, "m\\=e f=1 1\n"),
-            (false, "m\\\"e f=1 1\n"),
-            (false, "m f\\\"e=1 1\n"),
-            (false, "m\\\\,t=a f=1 1\n"),
+    fn names_are_respelled_for_version_3_and_for_nobody_else() {
+        for (record, expected) in [
+            (
+                "m,t=a\\ b\\,c\\=d f=1 1\n",
+                Some("m,t=a\\ b\\,c\\=d f=1 1\n"),
+            ),
+            ("m,t=a\\\\b f=1 1\n", Some("m,t=a\\\\\\b f=1 1\n")),
+            ("m\\=e f\\\"g=.5 1\n", Some("m=e f\"g=0.5 1\n")),
+            ("m,t=a\tb f=1 1\n", None),
         ] {
-            assert_eq!(expected, fits(Target::Serverless, record), "{record}");
-            assert!(fits(Target::Oss2, record), "{record}");
-        }
-    }
-
-    /// The tags as the Go servers read them.
-    fn go_tags(record: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let name = |spelled: &[u8]| {
-            let mut name = Vec::new();
-            decode(Place::Tag, spelled, &mut name);
-            name
-        };
-        record::tags(record::parts(record).series)
-            .map(|pair| pair.unwrap())
-            .map(|(key, value)| (name(key), name(value)))
-            .collect()
-    }
-
-    proptest! {
-        #[test]
-        fn what_goes_to_version_3_is_read_there_as_here(text in "m,t=[ab\\\\ ,=\"]{1,6},u=x f=1 1") {
-            let whole = record::tags(record::parts(text.as_bytes()).series).all(|tag| tag.is_ok());
-            if let Ok(line) = parse_lines(&text).next().unwrap()
-                && whole
-                && fits(Target::Serverless, &text)
-            {
-                let tags = line.series.tag_set.unwrap();
-                let read: Vec<_> = tags
-                    .iter()
-                    .map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()))
-                    .collect();
-                prop_assert_eq!(go_tags(text.as_bytes()), read, "{}", text);
-            }
+            let mut fitter = Fitter::default();
+            let got = fitter.fit(Some(Target::Serverless), record.as_bytes());
+            assert_eq!(expected.map(str::as_bytes), got.ok(), "{record}");
+            let got = fitter.fit(Some(Target::Oss2), record.as_bytes());
+            assert_eq!(Ok(record.as_bytes()), got, "{record}");
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::post::batch::{Batch, Batches, Label, Limits};
 use crate::post::deliver::Deliverer;
 use crate::post::desk::Desk;
 use crate::post::dry::Dry;
+use crate::post::fit::Fitter;
 use crate::post::jobs::Pool;
 use crate::post::journal::{History, Mark};
 use crate::post::lane::Lanes;
@@ -191,6 +192,7 @@ pub struct Poster {
     /// Whether buckets are made, and for how long they keep points.
     create: Option<Periods>,
     batches: Batches,
+    fitter: Fitter,
     now: Now,
     pending: Option<Pending>,
     /// The bucket of the first context, where all go into one.
@@ -247,6 +249,7 @@ impl Poster {
             routing,
             create,
             batches: Batches::new(limits),
+            fitter: Fitter::default(),
             now: Now::Open,
             pending: None,
             first: None,
@@ -267,19 +270,36 @@ impl Poster {
             self.arrive(place)?;
         }
         self.points += 1;
-        let (lane, bad) = match &self.now {
-            Now::Nowhere(reason) => (None, Some(Cow::Owned(reason.clone()))),
+        let mut fitter = std::mem::take(&mut self.fitter);
+        let (lane, fit) = match &self.now {
+            Now::Nowhere(reason) => (None, Err(Cow::Owned(reason.clone()))),
             Now::Bucket { lanes } => {
                 let lane = (*lanes > 0).then(|| self.lanes.of(record, *lanes));
-                (lane, fit::misfit(self.target(), record).map(Cow::Borrowed))
+                (lane, fitter.fit(self.target(), record))
             }
-            Now::Open => (None, None),
+            Now::Open => (None, Ok(record)),
         };
+        let done = match fit {
+            Ok(fit) => self.gather(lane, fit, place.line, None),
+            Err(reason) => self.gather(lane, record, place.line, Some(reason)),
+        };
+        self.fitter = fitter;
+        done
+    }
+
+    /// Put a record into its batch, after those that must be sent to make room for it.
+    fn gather(
+        &mut self,
+        lane: Option<usize>,
+        record: &[u8],
+        line: u64,
+        bad: Option<Cow<'static, str>>,
+    ) -> Result<(), Error> {
         // One more for the line feed that the last record of an input may lack.
         while let Some(batch) = self.batches.overflow(lane, record.len() + 1) {
             self.send(batch)?;
         }
-        self.batches.push(lane, record, place.line, bad);
+        self.batches.push(lane, record, line, bad);
         Ok(())
     }
 
@@ -395,6 +415,7 @@ impl Poster {
                 let period = periods.and_then(|periods| periods.of(&bucket, place.context));
                 let label = Label {
                     period,
+                    is_v3: self.target().is_some_and(Target::reads_names_as_v3),
                     ..label(place, bucket)
                 };
                 self.batches.switch(&Arc::new(label));
@@ -481,6 +502,7 @@ fn label(place: &Place<'_>, bucket: String) -> Label {
         input: place.input.to_owned(),
         is_once: place.is_once,
         period: None,
+        is_v3: false,
     }
 }
 

@@ -45,7 +45,8 @@ fn part(name: &[u8], is_folder: bool) -> String {
 
 /// Whether a folder called so could stand where the file of another bucket, or the index, has to.
 fn ends_like_a_file(rest: &[u8]) -> bool {
-    rest.eq_ignore_ascii_case(b".lp") || rest.eq_ignore_ascii_case(b".tsv")
+    let ends: [&[u8]; 3] = [b".lp", b".gz", b".tsv"];
+    ends.iter().any(|end| rest.eq_ignore_ascii_case(end))
 }
 
 /// FNV-1a, 64 bits: tells long names apart by the same letters in every release.
@@ -76,6 +77,7 @@ mod tests {
             ("-rf/--help", "%2Drf/%2D-help"),
             ("my db, 100%/\"ü\"", "my%20db%2C%20100%25/%22%C3%BC%22"),
             ("a.lp/b", "a%2Elp/b"),
+            ("a.lp.gz/b", "a.lp%2Egz/b"),
             ("index.TSV/x", "index%2ETSV/x"),
             ("", "%"),
         ] {

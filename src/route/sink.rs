@@ -1,8 +1,10 @@
-//! One file per bucket in a folder, each a complete stream, none under its final name before all are complete.
+//! One file per bucket in a folder, or several, each a complete stream, none under its final name before all are
+//! complete.
 //!
 //! ```text
-//! out/INDEX.tsv                bucket, file and points of each file below
-//! out/example-db/autogen.lp    the points of bucket example-db/autogen
+//! out/INDEX.tsv                      bucket, file and points of each file below
+//! out/example-db/autogen.lp          the points of bucket example-db/autogen
+//! out/example-db/autogen.00001.lp    its first part, where parts are asked for; .lp.gz where compression is
 //! ```
 //!
 //! A bucket may be called anything: what could leave the folder or trouble a file system is percent-encoded.
@@ -13,10 +15,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tempfile::TempPath;
 
+use super::Outlets;
+use super::outgoing::Outgoing;
 use super::path::stem;
-use crate::lp::{Context, context, stream};
+use crate::lp::{Context, context};
 
 /// Files held open at once, however many buckets there are.
 const MAX_OPEN: usize = 32;
@@ -24,16 +30,35 @@ const MAX_OPEN: usize = 32;
 /// A file is written to when so much waits for it.
 const PIECE: usize = 64 << 10;
 
+/// The same where it becomes a gzip member of its own, which has to be worth it.
+const MEMBER: usize = 256 << 10;
+
 /// All files are written to when so much waits for them together.
 const MAX_WAITING: usize = 4 << 20;
 
+/// What the end of a stream takes at most.
+const END: u64 = 80;
+
 const INDEX: &str = "INDEX.tsv";
+
+/// How files are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// With gzip.
+    pub compress: bool,
+    /// In parts of at most so many bytes before compression; a larger record has a part to itself.
+    pub max_bytes: Option<u64>,
+    /// In parts of at most so many points.
+    pub max_points: Option<u64>,
+    /// In place of those of an earlier run.
+    pub force: bool,
+}
 
 /// A folder that cannot be written as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of an earlier run would be overwritten or mixed with ours.
-    #[error("{} exists (give a new folder)", .0.display())]
+    #[error("{} exists (give a new folder, or --force to replace)", .0.display())]
     Exists(PathBuf),
     /// The system refused.
     #[error("{}", path.display())]
@@ -54,48 +79,66 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug)]
 struct Sink {
     bucket: BString,
-    /// Where the file goes in the folder when it is complete.
-    name: String,
-    temp: TempPath,
+    /// The path of its files in the folder, without number and suffix.
+    stem: String,
+    parts: Vec<Part>,
     waiting: Vec<u8>,
-    /// What the comments in the file say at its end; `None` outside a stream.
-    said: Option<Context>,
-    /// In the open stream.
+    stream: Outgoing,
+}
+
+/// One file, and what has gone into it.
+#[derive(Debug)]
+struct Part {
+    temp: TempPath,
     points: u64,
-    all_points: u64,
+    bytes: u64,
 }
 
 impl Sink {
-    /// Say what the next points belong to, in a stream that is begun if there is none.
-    fn say(&mut self, context: &Context, once: bool, left_out: u64) {
-        if self.said.as_ref() == Some(context) {
-            return;
-        }
-        if context.database.is_none() {
-            // Only a database clears what was said before, so a new stream has to.
-            self.end(left_out);
-        }
-        if self.said.is_none() {
-            stream::print_begin(once, &mut self.waiting);
-        }
-        context.print(&mut self.waiting);
-        self.said = Some(context.clone());
+    fn part(&mut self) -> Option<&mut Part> {
+        self.parts.last_mut()
     }
 
-    fn end(&mut self, left_out: u64) {
-        if self.said.take().is_some() {
-            stream::print_end(self.points, left_out, &mut self.waiting);
-            self.points = 0;
+    /// Whether a record of `len` bytes has to begin a new part.
+    fn is_full(&self, len: usize, options: &Options) -> bool {
+        let Some(part) = self.parts.last().filter(|part| part.points > 0) else {
+            return false;
+        };
+        let bytes = part.bytes + len as u64 + END;
+        options.max_points.is_some_and(|max| part.points >= max)
+            || options.max_bytes.is_some_and(|max| bytes > max)
+    }
+
+    /// Append to what waits; gives how much more that is.
+    fn append(&mut self, append: impl FnOnce(&mut Outgoing, &mut Vec<u8>)) -> usize {
+        let before = self.waiting.len();
+        append(&mut self.stream, &mut self.waiting);
+        let more = self.waiting.len() - before;
+        if let Some(part) = self.part() {
+            part.bytes += more as u64;
         }
+        more
+    }
+
+    /// The paths of the files in the folder, in order: numbers are as wide as they have to be to sort.
+    fn names(&self, options: &Options) -> Vec<String> {
+        let suffix = if options.compress { ".lp.gz" } else { ".lp" };
+        if options.max_bytes.is_none() && options.max_points.is_none() {
+            return vec![format!("{}{suffix}", self.stem)];
+        }
+        let width = self.parts.len().to_string().len().max(5);
+        let name = |n| format!("{}.{n:0width$}{suffix}", self.stem);
+        (1..=self.parts.len()).map(name).collect()
     }
 }
 
-/// A folder with one file per bucket.
+/// A folder with one file per bucket, or several.
 ///
 /// Dropped before `finish`, it leaves nothing behind but what was there before.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    options: Options,
     sinks: Vec<Sink>,
     by_bucket: HashMap<BString, usize>,
     /// Names in use, in lower case: some file systems know no other.
@@ -108,13 +151,17 @@ pub struct Folder {
     current: Option<usize>,
     /// Bytes in all sinks together.
     waiting: usize,
+    /// What the end of a stream says that has to end in the middle of the input.
+    left_out: u64,
 }
 
 impl Folder {
-    /// The folder at `path`, which is made unless it exists; no file that this one could write may be in it.
-    pub fn new(path: &Path) -> Result<Self, Error> {
+    /// The folder at `path`, which is made unless it exists; no file that this one could write may be in it, unless
+    /// it is to be replaced.
+    pub fn new(path: &Path, options: Options) -> Result<Self, Error> {
         let mut folder = Self {
             path: path.to_owned(),
+            options,
             sinks: Vec::new(),
             by_bucket: HashMap::new(),
             names: HashSet::new(),
@@ -122,67 +169,14 @@ impl Folder {
             made: Vec::new(),
             current: None,
             waiting: 0,
+            left_out: 0,
         };
-        if path.exists() {
-            refuse_earlier_output(path)?;
-        } else {
+        if !path.exists() {
             folder.make(path)?;
+        } else if !options.force {
+            refuse_earlier_output(path)?;
         }
         Ok(folder)
-    }
-
-    /// The next points go to the bucket that `context` names, and belong to that context.
-    ///
-    /// `once` and `left_out` are what the begin and the end of a stream say, where one has to be written.
-    pub fn select(&mut self, context: &Context, once: bool, left_out: u64) -> Result<(), Error> {
-        let bucket = context
-            .bucket
-            .as_ref()
-            .map_or(BStr::new(b""), |name| name.as_bstr());
-        let i = match self.by_bucket.get(bucket) {
-            Some(i) => *i,
-            None => self.add(bucket)?,
-        };
-        self.current = Some(i);
-        if let Some(sink) = self.sinks.get_mut(i) {
-            let before = sink.waiting.len();
-            sink.say(context, once, left_out);
-            self.waiting += sink.waiting.len() - before;
-        }
-        Ok(())
-    }
-
-    /// Write one point where `select` said; the line feed that it may lack is added.
-    pub fn point(&mut self, record: &[u8]) -> Result<(), Error> {
-        let Some((i, sink)) = self.current.and_then(|i| Some((i, self.sinks.get_mut(i)?))) else {
-            return Ok(());
-        };
-        let before = sink.waiting.len();
-        sink.waiting.extend_from_slice(record);
-        if !record.ends_with(b"\n") {
-            sink.waiting.push(b'\n');
-        }
-        sink.points += 1;
-        sink.all_points += 1;
-        let waiting = sink.waiting.len();
-        self.waiting += waiting - before;
-        if waiting >= PIECE {
-            self.write(i)?;
-        }
-        if self.waiting >= MAX_WAITING {
-            self.write_all()?;
-        }
-        Ok(())
-    }
-
-    /// The stream that is read has ended, or a new one begins: so do those in the files.
-    pub fn end_streams(&mut self, left_out: u64) {
-        self.current = None;
-        for sink in &mut self.sinks {
-            let before = sink.waiting.len();
-            sink.end(left_out);
-            self.waiting += sink.waiting.len() - before;
-        }
     }
 
     /// Complete all files and give them their names; the index comes last.
@@ -190,58 +184,115 @@ impl Folder {
         self.end_streams(left_out);
         self.write_all()?;
         self.open.clear();
-        let index = self.index()?;
-        for sink in std::mem::take(&mut self.sinks) {
-            persist(sink.temp, &self.path.join(&sink.name))?;
+        let (index, names) = self.index()?;
+        let earlier = match self.options.force {
+            true => self.earlier()?,
+            false => HashSet::new(),
+        };
+        for (sink, names) in std::mem::take(&mut self.sinks).into_iter().zip(&names) {
+            for (part, name) in sink.parts.into_iter().zip(names) {
+                self.persist(part.temp, name)?;
+            }
         }
-        persist(index, &self.path.join(INDEX))
+        let new: HashSet<&String> = names.iter().flatten().collect();
+        for name in earlier.iter().filter(|name| !new.contains(name)) {
+            remove(&self.path.join(name))?;
+        }
+        self.persist(index, INDEX)
     }
 
-    fn index(&self) -> Result<TempPath, Error> {
+    fn persist(&self, temp: TempPath, name: &str) -> Result<(), Error> {
+        let path = self.path.join(name);
+        let result = match self.options.force {
+            true => temp.persist(&path),
+            false => temp.persist_noclobber(&path),
+        };
+        result.map_err(|err| match err.error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists(path),
+            _ => at(&path)(err.error),
+        })
+    }
+
+    /// The index, and the names of the files of each sink.
+    fn index(&self) -> Result<(TempPath, Vec<Vec<String>>), Error> {
         let mut text = b"bucket\tfile\tpoints\n".to_vec();
+        let mut all = Vec::new();
         for sink in &self.sinks {
-            context::encode(&sink.bucket, &mut text);
-            text.extend_from_slice(format!("\t{}\t{}\n", sink.name, sink.all_points).as_bytes());
+            let names = sink.names(&self.options);
+            for (part, name) in sink.parts.iter().zip(&names) {
+                context::encode(&sink.bucket, &mut text);
+                text.extend_from_slice(format!("\t{name}\t{}\n", part.points).as_bytes());
+            }
+            all.push(names);
         }
         let (mut file, temp) = temporary(&self.path)?;
         file.write_all(&text).map_err(at(&self.path.join(INDEX)))?;
-        Ok(temp)
+        Ok((temp, all))
+    }
+
+    /// The files that the index of an earlier run names; those that replace them are about to get their names.
+    fn earlier(&self) -> Result<HashSet<String>, Error> {
+        let path = self.path.join(INDEX);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+            Err(err) => return Err(at(&path)(err)),
+        };
+        let name = |line: &[u8]| Some(line.split_str("\t").nth(1)?.to_str().ok()?.to_owned());
+        let names = text.lines().skip(1).filter_map(name);
+        let names = names.filter(|name| is_ours(name)).collect();
+        // Files of two runs must not stand under one index, not even if we are stopped.
+        remove(&path)?;
+        Ok(names)
     }
 
     fn add(&mut self, bucket: &BStr) -> Result<usize, Error> {
-        let name = self.free_name(bucket);
-        let path = self.path.join(&name);
-        if path.symlink_metadata().is_ok() {
-            return Err(Error::Exists(path));
+        let mut sink = Sink {
+            bucket: bucket.to_owned(),
+            stem: self.free_stem(bucket),
+            parts: Vec::new(),
+            waiting: Vec::new(),
+            stream: Outgoing::default(),
+        };
+        let i = self.sinks.len();
+        let (file, part) = self.begin(&sink.stem)?;
+        sink.parts.push(part);
+        if let Some(name) = sink.names(&self.options).pop() {
+            let path = self.path.join(name);
+            if !self.options.force && path.symlink_metadata().is_ok() {
+                return Err(Error::Exists(path));
+            }
         }
+        self.hold(i, file);
+        self.by_bucket.insert(bucket.to_owned(), i);
+        self.sinks.push(sink);
+        Ok(i)
+    }
+
+    /// The file for another part.
+    fn begin(&mut self, stem: &str) -> Result<(File, Part), Error> {
+        let path = self.path.join(stem);
         let parent = path.parent().unwrap_or(&self.path).to_owned();
         if !parent.exists() {
             self.make(&parent)?;
         }
         let (file, temp) = temporary(&parent)?;
-        let i = self.sinks.len();
-        self.hold(i, file);
-        self.by_bucket.insert(bucket.to_owned(), i);
-        self.sinks.push(Sink {
-            bucket: bucket.to_owned(),
-            name,
+        let part = Part {
             temp,
-            waiting: Vec::new(),
-            said: None,
             points: 0,
-            all_points: 0,
-        });
-        Ok(i)
+            bytes: 0,
+        };
+        Ok((file, part))
     }
 
-    /// The name for a bucket's file, with a number if another bucket has it already.
-    fn free_name(&mut self, bucket: &BStr) -> String {
+    /// The stem for a bucket's files, with a number if another bucket has it already.
+    fn free_stem(&mut self, bucket: &BStr) -> String {
         let stem = stem(bucket);
         let numbered = (2_u64..).map(|n| format!("{stem}~{n}"));
         let free = std::iter::once(stem.clone())
             .chain(numbered)
             .find(|stem| self.names.insert(stem.to_lowercase()));
-        format!("{}.lp", free.unwrap_or(stem))
+        free.unwrap_or(stem)
     }
 
     /// Make a folder and those above it, and remember which.
@@ -253,6 +304,29 @@ impl Folder {
         missing.reverse();
         fs::create_dir_all(path).map_err(at(path))?;
         self.made.append(&mut missing);
+        Ok(())
+    }
+
+    /// End the part that a sink writes to, and begin the next one with the same context.
+    fn cut(&mut self, i: usize) -> Result<(), Error> {
+        let left_out = self.left_out;
+        let mut next = Vec::new();
+        let Some(sink) = self.sinks.get_mut(i) else {
+            return Ok(());
+        };
+        self.waiting += sink.append(|stream, out| stream.cut(left_out, out, &mut next));
+        self.write(i)?;
+        self.open.retain(|(held, _)| *held != i);
+        let Some(sink) = self.sinks.get(i) else {
+            return Ok(());
+        };
+        let stem = sink.stem.clone();
+        let (file, part) = self.begin(&stem)?;
+        self.hold(i, file);
+        if let Some(sink) = self.sinks.get_mut(i) {
+            sink.parts.push(part);
+            self.waiting += sink.append(|_, out| out.append(&mut next));
+        }
         Ok(())
     }
 
@@ -270,18 +344,23 @@ impl Folder {
         }
         let bytes = std::mem::take(&mut sink.waiting);
         self.waiting -= bytes.len();
-        let path = self.path.join(&sink.name);
-        self.file(i)
-            .and_then(|mut file| file.write_all(&bytes))
-            .map_err(at(&path))
+        let written = match self.options.compress {
+            true => member(&bytes).and_then(|bytes| self.file(i)?.write_all(&bytes)),
+            false => self.file(i).and_then(|mut file| file.write_all(&bytes)),
+        };
+        let Err(source) = written else { return Ok(()) };
+        let names = self.sinks.get(i).map(|sink| sink.names(&self.options));
+        let name = names.and_then(|mut names| names.pop()).unwrap_or_default();
+        Err(at(&self.path.join(name))(source))
     }
 
     /// The file of a sink, opened again if it was closed meanwhile.
     fn file(&mut self, i: usize) -> io::Result<&File> {
         let held = self.open.iter().position(|(sink, _)| *sink == i);
-        let file = match (held, self.sinks.get(i)) {
+        let part = self.sinks.get(i).and_then(|sink| sink.parts.last());
+        let file = match (held, part) {
             (Some(held), _) => self.open.remove(held).1,
-            (None, Some(sink)) => OpenOptions::new().append(true).open(&sink.temp)?,
+            (None, Some(part)) => OpenOptions::new().append(true).open(&part.temp)?,
             (None, None) => return Err(io::ErrorKind::NotFound.into()),
         };
         self.hold(i, file);
@@ -297,6 +376,66 @@ impl Folder {
     }
 }
 
+impl Outlets for Folder {
+    type Error = Error;
+
+    fn select(&mut self, context: &Context, once: bool, left_out: u64) -> Result<(), Error> {
+        let bucket = context
+            .bucket
+            .as_ref()
+            .map_or(BStr::new(b""), |name| name.as_bstr());
+        let i = match self.by_bucket.get(bucket) {
+            Some(i) => *i,
+            None => self.add(bucket)?,
+        };
+        self.current = Some(i);
+        self.left_out = left_out;
+        if let Some(sink) = self.sinks.get_mut(i) {
+            self.waiting += sink.append(|stream, out| stream.say(context, once, left_out, out));
+        }
+        Ok(())
+    }
+
+    /// The line feed that the record may lack is added.
+    fn point(&mut self, record: &[u8]) -> Result<bool, Error> {
+        let Some(i) = self.current else {
+            return Ok(true);
+        };
+        let full = |sink: &Sink| sink.is_full(record.len(), &self.options);
+        if self.sinks.get(i).is_some_and(full) {
+            self.cut(i)?;
+        }
+        let Some(sink) = self.sinks.get_mut(i) else {
+            return Ok(true);
+        };
+        self.waiting += sink.append(|stream, out| {
+            stream.point();
+            out.extend_from_slice(record);
+            if !record.ends_with(b"\n") {
+                out.push(b'\n');
+            }
+        });
+        if let Some(part) = sink.part() {
+            part.points += 1;
+        }
+        let enough = if self.options.compress { MEMBER } else { PIECE };
+        if sink.waiting.len() >= enough {
+            self.write(i)?;
+        }
+        if self.waiting >= MAX_WAITING {
+            self.write_all()?;
+        }
+        Ok(true)
+    }
+
+    fn end_streams(&mut self, left_out: u64) {
+        self.current = None;
+        for sink in &mut self.sinks {
+            self.waiting += sink.append(|stream, out| stream.end(left_out, out));
+        }
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         self.sinks.clear();
@@ -305,6 +444,13 @@ impl Drop for Folder {
             let _ = fs::remove_dir(made);
         }
     }
+}
+
+/// One gzip member: so a file that was closed meanwhile goes on without anything that has to be remembered.
+fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(2));
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }
 
 /// A file that vanishes when dropped, in the folder where it is to stay.
@@ -321,12 +467,21 @@ fn temporary(folder: &Path) -> Result<(File, TempPath), Error> {
     Ok(file.into_parts())
 }
 
-fn persist(temp: TempPath, path: &Path) -> Result<(), Error> {
-    temp.persist_noclobber(path)
-        .map_err(|err| match err.error.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
-            _ => at(path)(err.error),
-        })
+/// Remove a file of an earlier run, if it is still there.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(at(path)(err)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a name in an index is one that we could have written there: it stays in the folder.
+fn is_ours(name: &str) -> bool {
+    let part = |part: &str| {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b".-_~%".contains(&c);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(plain)
+    };
+    name.split('/').count() <= 2 && name.split('/').all(part) && is_output(Path::new(name))
 }
 
 /// Look for files that carry names as we give them, here and one folder down.
@@ -350,7 +505,8 @@ fn refuse_earlier_output(folder: &Path) -> Result<(), Error> {
 }
 
 fn is_output(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "lp")
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.ends_with(b".lp") || name.ends_with(b".lp.gz")
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -364,162 +520,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context(bucket: &[u8]) -> Context {
-        Context {
-            database: Some("db".into()),
-            policy: Some("rp".into()),
-            bucket: Some(bucket.into()),
-            ..Context::default()
-        }
-    }
-
-    fn read(path: PathBuf) -> String {
-        String::from_utf8(fs::read(path).unwrap()).unwrap()
-    }
-
-    /// All files below a folder, as paths within it.
-    fn files(folder: &Path) -> Vec<String> {
-        let mut found = Vec::new();
-        for path in entries(folder).unwrap() {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                found.extend(files(&path).iter().map(|below| format!("{name}/{below}")));
-            } else {
-                found.push(name);
-            }
-        }
-        found
-    }
-
-    #[test]
-    fn each_bucket_gets_one_complete_stream() {
-        let scratch = tempfile::tempdir().unwrap();
-        let out = scratch.path().join("new/out");
-        let mut folder = Folder::new(&out).unwrap();
-        for (bucket, record) in [
-            (b"a/b", "m v=1 1\n"),
-            (b"c/d", "m v=2 2"),
-            (b"a/b", "m v=3 3\n"),
-        ] {
-            folder.select(&context(bucket), true, 0).unwrap();
-            folder.point(record.as_bytes()).unwrap();
-        }
-        assert!(files(&out).iter().all(|name| name.ends_with(".tmp")));
-        folder.finish(4).unwrap();
-        assert_eq!(vec!["INDEX.tsv", "a/b.lp", "c/d.lp"], files(&out));
-        let expected = "# STREAM-BEGIN once\n# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:rp\n\
-             # CONTEXT-BUCKET:a/b\nm v=1 1\nm v=3 3\n# STREAM-END points:2 left-out:4\n";
-        assert_eq!(expected, read(out.join("a/b.lp")));
-        let expected = "bucket\tfile\tpoints\na/b\ta/b.lp\t2\nc/d\tc/d.lp\t1\n";
-        assert_eq!(expected, read(out.join(INDEX)));
-    }
-
-    #[test]
-    fn a_stream_that_ends_ends_in_every_file() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(scratch.path()).unwrap();
-        for once in [true, false] {
-            folder.select(&context(b"b"), once, 0).unwrap();
-            folder.point(b"m v=1\n").unwrap();
-            folder.end_streams(1);
-        }
-        folder.finish(0).unwrap();
-        let comments = "# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:rp\n# CONTEXT-BUCKET:b\nm v=1\n\
-             # STREAM-END points:1 left-out:1\n";
-        let expected = format!("# STREAM-BEGIN once\n{comments}# STREAM-BEGIN\n{comments}");
-        assert_eq!(expected, read(scratch.path().join("b.lp")));
-    }
-
-    #[test]
-    fn context_that_ends_without_a_new_database_ends_with_its_stream() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(scratch.path()).unwrap();
-        for period in [Some(5), None] {
-            let context = Context {
-                period,
-                bucket: Some("b".into()),
-                ..Context::default()
-            };
-            folder.select(&context, false, 0).unwrap();
-            folder.point(b"m v=1\n").unwrap();
-        }
-        folder.finish(0).unwrap();
-        let end = "# CONTEXT-BUCKET:b\nm v=1\n# STREAM-END points:1 left-out:0\n";
-        let expected =
-            format!("# STREAM-BEGIN\n# CONTEXT-RETENTION-PERIOD:5s\n{end}# STREAM-BEGIN\n{end}");
-        assert_eq!(expected, read(scratch.path().join("b.lp")));
-    }
-
-    #[test]
-    fn a_run_that_does_not_finish_leaves_nothing_behind() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(&scratch.path().join("x/y")).unwrap();
-        folder.select(&context(b"a/b"), true, 0).unwrap();
-        folder.point(b"m v=1 1\n").unwrap();
-        drop(folder);
-        assert_eq!(0, fs::read_dir(scratch.path()).unwrap().count());
-    }
-
-    #[test]
-    fn output_of_an_earlier_run_is_never_touched() {
-        for name in ["INDEX.tsv", "b.lp", "a/b.lp"] {
-            let scratch = tempfile::tempdir().unwrap();
-            let path = scratch.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "old").unwrap();
-            let found = Folder::new(scratch.path()).unwrap_err();
-            assert!(matches!(found, Error::Exists(at) if at == path), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_comes_up_meanwhile_is_never_overwritten() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(scratch.path()).unwrap();
-        folder.select(&context(b"b"), true, 0).unwrap();
-        folder.point(b"m v=1 1\n").unwrap();
-        fs::write(scratch.path().join("b.lp"), "other").unwrap();
-        assert!(matches!(folder.finish(0), Err(Error::Exists(_))));
-        assert_eq!("other", read(scratch.path().join("b.lp")));
-    }
-
-    #[test]
-    fn hundreds_of_buckets_in_turn_need_few_open_files() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(scratch.path()).unwrap();
-        let record = format!("m s=\"{}\" 1\n", "x".repeat(PIECE / 2));
-        for round in 0..3 {
-            for i in 0..100 {
-                let bucket = format!("b{i}");
-                folder.select(&context(bucket.as_bytes()), true, 0).unwrap();
-                folder.point(record.as_bytes()).unwrap();
-                assert!(folder.open.len() <= MAX_OPEN, "{round}");
-                assert!(folder.waiting < MAX_WAITING);
-            }
-        }
-        folder.finish(0).unwrap();
-        for i in 0..100 {
-            let text = read(scratch.path().join(format!("b{i}.lp")));
-            assert_eq!(3, text.matches(&record).count());
-            assert!(text.ends_with("# STREAM-END points:3 left-out:0\n"));
-        }
-    }
-
-    #[test]
-    fn names_that_differ_only_in_case_get_files_of_their_own() {
-        let scratch = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(scratch.path()).unwrap();
-        for bucket in ["Ab", "aB", "ab~2"] {
-            folder.select(&context(bucket.as_bytes()), true, 0).unwrap();
-            folder.point(b"m v=1\n").unwrap();
-        }
-        folder.finish(0).unwrap();
-        assert_eq!(
-            vec!["Ab.lp", "INDEX.tsv", "aB~2.lp", "ab~2~2.lp"],
-            files(scratch.path())
-        );
-    }
-}
+mod tests;

@@ -75,9 +75,14 @@ impl File {
         if let Some(kind) = entry.fault(&self.blocks()) {
             return Err(Error::new(entry.offset, kind).into());
         }
+        self.bytes(entry.offset, entry.size.into(), buf)
+    }
+
+    /// Read so many bytes into `buf`, in place of what it holds.
+    pub fn bytes(&self, at: u64, len: u64, buf: &mut Vec<u8>) -> Result<(), ReadError> {
         // Not cleared first: what is overwritten next need not be zero.
-        buf.resize(entry.size as usize, 0);
-        self.source.read(entry.offset, buf)
+        buf.resize(len as usize, 0);
+        self.source.read(at, buf)
     }
 }
 

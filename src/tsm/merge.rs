@@ -183,6 +183,14 @@ impl Merger {
         }
     }
 
+    /// The same for a whole settled column that is not needed any more.
+    pub fn adopt(&mut self, column: Column) {
+        match column.is_empty() {
+            true => self.reclaim(column),
+            false => self.columns.push(column),
+        }
+    }
+
     /// The merged columns, which share no time; more than one only if the types differ. The merger is as new.
     pub fn finish(&mut self, out: &mut Vec<Column>) {
         let kind = self.columns.first().map(Column::kind);
@@ -263,7 +271,8 @@ impl Merger {
         out.append(&mut result);
     }
 
-    fn fresh(&mut self, kind: Kind) -> Column {
+    /// An empty column, with the memory of one that was given back.
+    pub fn fresh(&mut self, kind: Kind) -> Column {
         let at = self.spare.iter().position(|column| column.kind() == kind);
         let Some(at) = at else {
             return Column::new(kind);

@@ -56,9 +56,20 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.path.display())?;
         match &self.key {
-            Some(key) => write!(f, ": key {:?}", key.as_bstr()),
+            Some(key) => write!(f, ": key {}", shortened(key)),
             None => Ok(()),
         }
+    }
+}
+
+/// A name in quotes as messages show it: keys can be as long as 64 KiB.
+pub fn shortened(name: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    match name.split_at_checked(SHOWN) {
+        Some((head, tail)) if !tail.is_empty() => {
+            format!("{:?} and {} bytes more", head.as_bstr(), tail.len())
+        }
+        _ => format!("{:?}", name.as_bstr()),
     }
 }
 
@@ -431,6 +442,16 @@ mod tests {
         );
         let trouble = open(&disk(there), &named(&["copy.tsm", "1-1.tsm"]), false).unwrap_err();
         assert!(trouble.cause.to_string().contains("GENERATION-SEQUENCE"));
+    }
+
+    #[test]
+    fn long_names_are_shown_in_part() {
+        assert_eq!("\"a\\\"b\"", shortened(b"a\"b"));
+        let text = shortened(&[b'x'; 65_535]);
+        assert!(
+            text.len() < 250 && text.ends_with("x\" and 65335 bytes more"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
 use lineflow::tsm::shard::{self, Files, System, Trouble};
 
@@ -28,11 +29,11 @@ fn export(path: &Path, keep_going: bool) -> Result<(Vec<u8>, usize), Trouble> {
         ..Files::default()
     };
     let shard = shard::open(&System, &files, keep_going)?.unwrap_or_default();
-    let (options, mut text, mut report) = (options(keep_going), Vec::new(), Report::default());
+    let (options, mut text, mut report) = (options(keep_going), Text::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;
     while export.next(&mut text, &mut report)? {}
     let told = report.findings.len() + shard.remarks.len() + shard.damage.len();
-    Ok((text, told))
+    Ok((text.bytes().to_vec(), told))
 }
 
 /// What became of a damaged file.

@@ -5,9 +5,9 @@
 
 mod faults;
 mod influx;
-mod servers;
+pub mod servers;
 mod victoria;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -56,7 +56,7 @@ struct Unit {
     values: usize,
 }
 
-/// The rows of `expected/INDEX.tsv`.
+/// The rows of `expected/INDEX.tsv` that have values. The one without has no shard, so there is nothing to export.
 fn units() -> Vec<Unit> {
     let index = fs::read_to_string(fixture(format!("{SET}/expected/INDEX.tsv"))).unwrap();
     let row = |line: &str| {
@@ -68,7 +68,12 @@ fn units() -> Vec<Unit> {
             values: columns[3].parse().unwrap(),
         }
     };
-    index.lines().skip(1).map(row).collect()
+    index
+        .lines()
+        .skip(1)
+        .map(row)
+        .filter(|unit| unit.values > 0)
+        .collect()
 }
 
 /// What the server that wrote the files answered.
@@ -191,7 +196,8 @@ fn migrate(unit: &Unit, server: &Server, target: &str, between: &[&str]) -> Ran 
     from.push(&root);
     let url = server.url();
     let to = ["lp-post", "--target", target, "--host", &url];
-    let stages: [&[&str]; 4] = [&from, between, &["lp-split-by-bucket"], &to];
+    let split = ["lp-split-by-bucket", "--target", target];
+    let stages: [&[&str]; 4] = [&from, between, &split, &to];
     pipeline(b"", &stages)
 }
 
@@ -224,7 +230,7 @@ fn live_influxd_answers_what_the_fixtures_say() {
         .into_iter()
         .filter(|unit| !NOT_ASKED.contains(&unit.database.as_str()))
         .collect();
-    assert_eq!(21, units.len());
+    assert_eq!(20, units.len());
     for unit in &units {
         influx::create(&server, unit);
         assert_done(unit, &migrate(unit, &server, "v1", &["cat"]));

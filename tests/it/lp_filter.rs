@@ -340,3 +340,45 @@ fn storage_files_are_sliced_as_the_exporter_itself_slices() {
     assert!(points(&pushed_down).len() > 50);
     assert!(pushed_down == filtered);
 }
+
+#[test]
+fn every_record_is_checked_by_the_rules_of_a_target() {
+    let input =
+        "m f=1u 1\nm,t=a,t=b f=1 2\nm f=.5 3\nm,time=x f=1 4\n# x=\"open\nm f=1 5\n# \"\nm f=2 6\n";
+    for (target, kept, rules) in [
+        (
+            "v1",
+            "m f=.5 3\nm f=2 6\n",
+            vec!["W01:", "E15:", "W02:", "W17:"],
+        ),
+        (
+            "serverless",
+            "m f=1u 1\nm f=2 6\n",
+            vec!["E15:", "E09:", "W02:", "W17:"],
+        ),
+    ] {
+        let ran = run(input.as_bytes(), &["lp-filter", "--validate", target]);
+        assert_eq!(
+            (Some(1), kept),
+            (ran.last(), ran.stdout.to_string().as_str())
+        );
+        for rule in rules {
+            assert!(ran.stderr.contains(rule), "{rule} {}", ran.stderr);
+        }
+    }
+    // What goes out is checked, and what does not go out as it came.
+    let mended = [
+        "lp-filter",
+        "--validate",
+        "v1",
+        "--rename-tag",
+        "m.time=t",
+        "--stop",
+        "5",
+    ];
+    let ran = run(b"m,time=x f=1 4\nm,time=x f=1 6\n", &mended);
+    assert_eq!(
+        (Some(1), "m,t=x f=1 4\n"),
+        (ran.last(), ran.stdout.to_string().as_str())
+    );
+}

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::harness::{Pipeline, fixture, gunzip, gzip, pipeline, points, program, run, scratch};
 
-const SPLIT: &str = "lp-split-by-bucket";
+pub const SPLIT: &str = "lp-split-by-bucket";
 
 /// Two buckets, strings that hold line feeds and what looks like context.
-const STREAM: &str = "# STREAM-BEGIN once\n# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:autogen\n\
+pub const STREAM: &str = "# STREAM-BEGIN once\n# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:autogen\n\
      # CONTEXT-RETENTION-PERIOD:0s\n# CONTEXT-SHARD:1\nm,t=a s=\"x\n# CONTEXT-DATABASE:evil\n\",v=1 7\n\
      # CONTEXT-SHARD:2\nm v=2i 8\n# CONTEXT-RETENTION-POLICY:month\n# CONTEXT-RETENTION-PERIOD:2678400s\n\
      # CONTEXT-SHARD:3\nm v=\"\\\"\" 9\n# STREAM-END points:3 left-out:0\n";
@@ -19,12 +19,12 @@ const ANNOTATED: &str = "# STREAM-BEGIN once\n# CONTEXT-DATABASE:db\n# CONTEXT-R
      # CONTEXT-RETENTION-PERIOD:2678400s\n# CONTEXT-SHARD:3\n# CONTEXT-BUCKET:db/month\nm v=\"\\\"\" 9\n\
      # STREAM-END points:3 left-out:0\n";
 
-fn arg(path: &Path) -> &str {
+pub fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// All files below a folder with their contents, as paths within it.
-fn files(folder: &Path) -> Vec<(String, String)> {
+pub fn files(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -128,7 +128,8 @@ fn no_bucket_name_leaves_or_breaks_the_folder() {
             name.replace('"', "%22")
         );
     }
-    run(text.as_bytes(), &[SPLIT, "--dir", arg(&out)]).ok();
+    let any = [SPLIT, "--target", "victoriametrics", "--dir", arg(&out)];
+    run(text.as_bytes(), &any).ok();
     let found = files(&out);
     assert_eq!(names.len() + 1, found.len());
     for (i, name) in names.iter().enumerate() {
@@ -356,4 +357,242 @@ fn says_141_and_nothing_else_when_the_reader_leaves() {
     assert_eq!("# CONTEXT-BUCKET:b\n", ran.stdout);
     assert_eq!(vec![Some(141), Some(0)], ran.codes);
     assert_eq!("", ran.stderr);
+}
+
+/// Points of two measurements, teams and months.
+const TEAMS: &str = "# STREAM-BEGIN\n# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:rp\n\
+     cpu,team=a v=1 1577836800000000000\nmem,team=b v=2 1580515200000000000\ncpu v=3 1577836800000000000\n\
+     cpu,team=a v=4\n# STREAM-END points:4 left-out:0\n";
+
+#[test]
+fn measurements_tags_and_times_name_buckets() {
+    let dir = scratch();
+    let rejects = dir.path().join("rejects.lp");
+    let buckets = |template: &str, more: &[&str]| {
+        let args = [&[SPLIT, "--bucket", template], more].concat();
+        let ran = run(TEAMS.as_bytes(), &args);
+        let points = points(&ran.stdout).len();
+        let said = ran.stdout.to_string();
+        let said: Vec<_> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("# CONTEXT-BUCKET:"))
+            .map(str::to_owned)
+            .collect();
+        (said.join(" "), points, ran.last())
+    };
+    let of = |said: &str, points, status| (said.to_owned(), points, Some(status));
+    assert_eq!(
+        of("db-cpu db-mem db-cpu", 4, 0),
+        buckets("{database}-{measurement}", &[])
+    );
+    assert_eq!(
+        of("2020-01 2020-02 2020-01", 3, 1),
+        buckets("{time:%Y-%m}", &[])
+    );
+    let default = ["--default", "rest"];
+    assert_eq!(of("a b rest a", 4, 0), buckets("{tag:team}", &default));
+    let kept = ["--rejects", arg(&rejects)];
+    assert_eq!(of("a b a", 3, 1), buckets("{tag:team}", &kept));
+    let text = fs::read_to_string(&rejects).unwrap();
+    assert!(
+        text.contains("the point has no tag team, which names its bucket\ncpu v=3 "),
+        "{text}"
+    );
+    assert_eq!(of("xrp", 4, 0), buckets("x{retention}", &[]));
+}
+
+#[test]
+fn new_names_and_periods_come_from_a_file() {
+    let dir = scratch();
+    let map = dir.path().join("map.tsv");
+    fs::write(
+        &map,
+        "# from\tto\tperiod\ndb/autogen\tnew\t1d\ndb/month\t\t\n",
+    )
+    .unwrap();
+    let with = [SPLIT, "--map-file", arg(&map)];
+    let ran = run(STREAM.as_bytes(), &with);
+    assert_eq!(Some(2), ran.last());
+    assert!(
+        ran.stderr.contains("map.tsv: line 3: says neither"),
+        "{}",
+        ran.stderr
+    );
+    fs::write(&map, "db/autogen\tnew\t1d\ndb/month\t\tinfinite\n").unwrap();
+    let expected = "# STREAM-BEGIN\n# CONTEXT-DATABASE:db\n# CONTEXT-RETENTION-POLICY:autogen\n# CONTEXT-SHARD:1\n\
+         # CONTEXT-RETENTION-PERIOD:86400s\n# CONTEXT-BUCKET:new\nm,t=a s=\"x\n# CONTEXT-DATABASE:evil\n\",v=1 7\n\
+         # CONTEXT-SHARD:2\nm v=2i 8\n# CONTEXT-RETENTION-POLICY:month\n# CONTEXT-SHARD:3\n\
+         # CONTEXT-RETENTION-PERIOD:0s\n# CONTEXT-BUCKET:db/month\nm v=\"\\\"\" 9\n# STREAM-END points:3 left-out:0\n";
+    assert_eq!(expected, run(STREAM.as_bytes(), &with).ok().stdout);
+    let out = dir.path().join("out");
+    run(
+        STREAM.as_bytes(),
+        &[&with[..], &["--dir", arg(&out)]].concat(),
+    )
+    .ok();
+    let text = fs::read_to_string(out.join("new.lp")).unwrap();
+    assert!(
+        text.contains("# CONTEXT-RETENTION-PERIOD:86400s\n"),
+        "{text}"
+    );
+    let missing = [SPLIT, "--map-file", "/nonexistent"];
+    assert_eq!(Some(66), run(STREAM.as_bytes(), &missing).last());
+}
+
+#[test]
+fn names_that_the_target_refuses_are_an_error_before_anything_is_written() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    for (args, said) in [
+        (&["--bucket", "_x"][..], "begins with an underscore"),
+        (&["--map", "db/autogen=a\"b"], "holds a double quote"),
+        (
+            &["--default", "x", "--target", "serverless"],
+            "is shorter than two characters",
+        ),
+        (
+            &["--bucket", "my bucket", "--target", "core"],
+            "holds something else than letters",
+        ),
+        (
+            &["--bucket", &"x".repeat(65), "--target", "clustered"],
+            "is longer than 64 bytes",
+        ),
+    ] {
+        let ran = run(STREAM.as_bytes(), &[&[SPLIT], args].concat());
+        assert_eq!(
+            (Some(78), ""),
+            (ran.last(), ran.stdout.to_string().as_str())
+        );
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    let text = "# CONTEXT-BUCKET:good\nm v=1 1\n# CONTEXT-BUCKET:_bad\nm v=2 2\n";
+    let ran = run(text.as_bytes(), &[SPLIT]);
+    assert_eq!(Some(78), ran.last());
+    assert_eq!(
+        "# CONTEXT-BUCKET:good\nm v=1 1\n# STREAM-FAILED status:78\n",
+        ran.stdout
+    );
+    assert_eq!(
+        Some(78),
+        run(text.as_bytes(), &[SPLIT, "--dir", arg(&out)]).last()
+    );
+    assert!(!out.exists());
+    run(text.as_bytes(), &[SPLIT, "--map", "_bad=fine"]).ok();
+    // A name that comes from a point concerns that point alone.
+    let text = "ok v=1 1\n_no v=2 2\n";
+    let ran = run(text.as_bytes(), &[SPLIT, "--bucket", "{measurement}"]);
+    assert_eq!("# CONTEXT-BUCKET:ok\nok v=1 1\n", ran.stdout);
+    assert_eq!(Some(1), ran.last());
+}
+
+/// One point for each of so many buckets, so many times.
+pub fn many(buckets: usize, rounds: usize) -> String {
+    let mut text = "# STREAM-BEGIN once\n".to_owned();
+    for round in 0..rounds {
+        for i in 0..buckets {
+            text += &format!("# CONTEXT-BUCKET:b{i}\nm{i} v={round} 1\n");
+        }
+    }
+    text + &format!("# STREAM-END points:{} left-out:0\n", buckets * rounds)
+}
+
+#[test]
+fn thousands_of_buckets_need_few_files_at_a_time() {
+    for compress in [&[][..], &["--compress"]] {
+        let dir = scratch();
+        fs::write(dir.path().join("in.lp"), many(2_000, 3)).unwrap();
+        // Standard streams, the input and 32 files.
+        let command = format!(
+            "ulimit -n 40; {} --bucket '{{measurement}}' --dir out {} in.lp",
+            program(SPLIT),
+            compress.concat()
+        );
+        let there = Pipeline::new().dir(dir.path());
+        there.run(&[&["sh", "-c", &command]]).ok();
+        let suffix = if compress.is_empty() { "lp" } else { "lp.gz" };
+        for i in [0, 777, 1_999] {
+            let path = dir.path().join(format!("out/m{i}.{suffix}"));
+            let text = if compress.is_empty() {
+                fs::read(path).unwrap()
+            } else {
+                gunzip(path)
+            };
+            assert_eq!(3, points(&text).len());
+            assert!(
+                text.starts_with(b"# STREAM-BEGIN\n") && text.ends_with(b"points:3 left-out:0\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn parts_are_complete_and_together_they_are_the_whole() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let text = many(3, 200);
+    let with = [
+        SPLIT,
+        "--dir",
+        arg(&out),
+        "--max-bytes",
+        "1kB",
+        "--max-lines",
+        "40",
+        "--compress",
+    ];
+    run(text.as_bytes(), &with).ok();
+    let mut parts: Vec<_> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    parts.retain(|path| path.extension().is_some_and(|end| end == "gz"));
+    parts.sort();
+    assert_eq!(15, parts.len());
+    for path in &parts {
+        let part = gunzip(path);
+        assert!(part.len() <= 1_000 && points(&part).len() <= 40);
+    }
+    // Each can be read by itself, and a shell's pattern puts them in order.
+    let names: Vec<&str> = parts.iter().map(|path| arg(path)).collect();
+    let ran = run(b"", &[&["lp-rate", "unlimited"], &names[..]].concat()).ok();
+    let mut expected = points(text.as_bytes());
+    expected.sort_by_key(|point| point.split(|c| *c == b' ').next().unwrap());
+    assert_eq!(expected, points(&ran.stdout));
+}
+
+#[test]
+fn force_replaces_the_files_of_an_earlier_run_when_the_new_ones_are_complete() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let split = |text: &str, more: &[&str]| {
+        run(
+            text.as_bytes(),
+            &[&[SPLIT, "--dir", arg(&out)], more].concat(),
+        )
+        .last()
+    };
+    assert_eq!(Some(0), split(&many(3, 2), &[]));
+    let before = files(&out);
+    assert_eq!(Some(73), split(&many(1, 1), &[]));
+    let cut = many(1, 1).replace("# STREAM-END", "# ");
+    assert_eq!(Some(65), split(&cut, &["--force"]));
+    assert_eq!(before, files(&out));
+    assert_eq!(Some(0), split(&many(1, 1), &["--force"]));
+    let names: Vec<_> = files(&out).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(vec!["INDEX.tsv", "b0.lp"], names);
+}
+
+#[test]
+fn a_folder_without_permission_is_an_error_and_holds_nothing() {
+    let dir = scratch();
+    let command = format!(
+        "mkdir out; chmod 555 out; if touch out/x; then rm out/x; exit 77; fi 2>/dev/null; {} --dir out",
+        program(SPLIT)
+    );
+    let there = Pipeline::new().dir(dir.path()).input(STREAM.as_bytes());
+    // Who may write everywhere learns nothing here.
+    let ran = there.run(&[&["sh", "-c", &command]]);
+    assert_eq!(Some(77), ran.last());
+    assert_eq!(0, files(&dir.path().join("out")).len());
 }

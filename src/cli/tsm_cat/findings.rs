@@ -2,11 +2,9 @@
 
 use std::io::{self, Write};
 
-use bstr::ByteSlice;
-
 use crate::export::catalog::Note;
 use crate::export::{Finding, Report};
-use crate::tsm::shard::{Remark, Trouble};
+use crate::tsm::shard::{Remark, Trouble, shortened};
 
 /// How many of a kind are explained.
 const SHOWN: u64 = 10;
@@ -24,6 +22,8 @@ pub struct Findings {
     pub left_out: u64,
     /// Things that are odd and cost nothing.
     pub warnings: u64,
+    /// How many explanations there were of values left out: one can stand for many values.
+    explained: u64,
     /// The key of the latest warning: one for each key is enough.
     latest: Vec<u8>,
 }
@@ -53,15 +53,11 @@ impl Findings {
                 why,
                 count,
             } => {
-                let (series, field) = (series.as_bstr(), field.as_bstr());
-                let n = (self.left_out, count);
+                let (series, field) = (shortened(&series), shortened(&field));
                 self.left_out += count;
-                tell(
-                    n.0,
-                    &format!(
-                        "left out {count} values of series {series:?}, field {field:?}: {why}"
-                    ),
-                );
+                self.explain(&format!(
+                    "left out {count} values of series {series}, field {field}: {why}"
+                ));
             }
             Finding::Odd { path, key, what } => {
                 if key == self.latest {
@@ -70,7 +66,7 @@ impl Findings {
                 let place = path
                     .map(|path| format!("{}: ", path.display()))
                     .unwrap_or_default();
-                self.warn(&format!("{place}key {:?}: {what}", key.as_bstr()));
+                self.warn(&format!("{place}key {}: {what}", shortened(&key)));
                 self.latest = key;
             }
         }
@@ -106,8 +102,8 @@ impl Findings {
     pub fn note(&mut self, note: &Note) {
         match note {
             Note::Stray(stray) if stray.is_data => {
-                tell(self.left_out, &format!("{}: left out: {}", stray.path.display(), stray.what));
                 self.left_out += 1;
+                self.explain(&format!("{}: left out: {}", stray.path.display(), stray.what));
             }
             Note::Stray(stray) => self.warn(&format!("{}: not read: {}", stray.path.display(), stray.what)),
             Note::Meta(path, trouble) => self.warn(&format!(
@@ -124,6 +120,11 @@ impl Findings {
                 path.display()
             )),
         }
+    }
+
+    fn explain(&mut self, text: &str) {
+        tell(self.explained, text);
+        self.explained += 1;
     }
 
     /// Tell of something that costs nothing.

@@ -10,6 +10,7 @@ use super::{Args, EXAMPLE, NAME, refused, spooled};
 use crate::cli::out::Out;
 use crate::cli::{Outcome, exit, input, report};
 use crate::export::catalog::{Catalog, Listed};
+use crate::export::text::Text;
 use crate::export::{Export, Options, Report};
 use crate::lp::{Change, stream};
 use crate::tsm::place::Names;
@@ -139,7 +140,7 @@ impl Cat {
             .for_each(|trouble| self.findings.damage(trouble));
         let options = self.options.clone();
         let mut export = Export::new(&shard, &options).map_err(refused)?;
-        let (mut text, mut report) = (Vec::new(), Report::default());
+        let (mut text, mut report) = (Text::default(), Report::default());
         let mut context = listed.names.shard.map(Change::Shard);
         loop {
             text.clear();
@@ -149,7 +150,7 @@ impl Cat {
                 if let Some(change) = context.take() {
                     self.comment(|out| change.print(out))?;
                 }
-                self.out.write(&text)?;
+                self.out.write(text.bytes())?;
             }
             if !more.map_err(refused)? {
                 return Ok(());

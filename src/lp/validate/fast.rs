@@ -1,9 +1,9 @@
 //! Is a record so plain that every target stores it? Says no where it would take longer to find out.
 //!
-//! Plain is what exporters print: no escapes, tags in order, one space between the parts, a time, numbers of
-//! ordinary length, strings without backslashes, at most 64 keys, none of them reserved anywhere.
+//! Plain is what exporters print: no backslashes in names but before a separator, one space between the parts,
+//! a time, numbers of ordinary length, at most 64 keys (24 in no order), none of them reserved anywhere.
 
-use memchr::memchr2;
+use super::lex::string_len;
 
 /// Looks at plain records. Used again for the next record.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,10 @@ type Span = (usize, usize);
 
 /// Far below every limit on lengths.
 const MAX_LEN: usize = 32 << 10;
-/// So few that no table is too narrow, and comparing them all costs little.
+/// So few that no table is too narrow.
 const MAX_KEYS: usize = 64;
+/// So few that comparing each with each costs little.
+const FEW_KEYS: usize = 24;
 
 impl Plain {
     /// Whether the record, without its line feed, is plain.
@@ -34,7 +36,7 @@ impl Plain {
             return None;
         }
         self.tags.clear();
-        let mut at = name(text, 0)?;
+        let mut at = name(text, 0, b", ")?;
         while text.get(at) == Some(&b',') {
             at = self.tag(text, at + 1)?;
         }
@@ -54,12 +56,8 @@ impl Plain {
 
     fn tag(&mut self, text: &[u8], start: usize) -> Option<usize> {
         let end = key(text, start)?;
-        let last = self.tags.last().and_then(|(from, to)| text.get(*from..*to));
-        if last.is_some_and(|last| text.get(start..end) <= Some(last)) {
-            return None;
-        }
         self.tags.push((start, end));
-        name(text, end + 1)
+        name(text, end + 1, b", =")
     }
 
     fn field(&mut self, text: &[u8], start: usize) -> Option<usize> {
@@ -69,7 +67,7 @@ impl Plain {
         let rest = text.get(value..)?;
         let len = match rest.first()? {
             b'0'..=b'9' | b'-' => number(rest)?,
-            b'"' => string(rest)?,
+            b'"' => string_len(rest)?,
             _ => word(rest)?,
         };
         Some(value + len)
@@ -77,20 +75,21 @@ impl Plain {
 
     fn are_distinct(&self, text: &[u8]) -> bool {
         let raw = |span: &Span| text.get(span.0..span.1);
-        if self.tags.len() + self.fields.len() > MAX_KEYS {
-            return false;
-        }
-        if self.fields.is_sorted_by(|a, b| raw(a) < raw(b)) {
+        let ordered = |keys: &[Span]| keys.is_sorted_by(|a, b| raw(a) < raw(b));
+        let count = self.tags.len() + self.fields.len();
+        if ordered(&self.tags) && ordered(&self.fields) {
             let mut tags = self.tags.iter().map(raw).peekable();
-            return self.fields.iter().map(raw).all(|field| {
-                while tags.next_if(|tag| *tag < field).is_some() {}
-                tags.peek() != Some(&field)
-            });
+            return count <= MAX_KEYS
+                && self.fields.iter().map(raw).all(|field| {
+                    while tags.next_if(|tag| *tag < field).is_some() {}
+                    tags.peek() != Some(&field)
+                });
         }
-        self.fields.iter().enumerate().all(|(i, field)| {
-            let others = self.fields.iter().take(i).chain(&self.tags);
-            others.map(raw).all(|other| other != raw(field))
-        })
+        let keys = || self.tags.iter().chain(&self.fields).map(raw);
+        count <= FEW_KEYS
+            && keys()
+                .enumerate()
+                .all(|(i, key)| keys().take(i).all(|other| other != key))
     }
 }
 
@@ -111,15 +110,26 @@ const ORDINARY: [bool; 256] = {
 };
 
 /// Where the name that starts at `at` ends; it is not empty.
-fn name(text: &[u8], at: usize) -> Option<usize> {
-    let rest = text.get(at..)?;
-    let len = rest.iter().position(|c| !ORDINARY[usize::from(*c)])?;
-    (len > 0).then_some(at + len)
+///
+/// A backslash is allowed where everybody takes it away: before one of these bytes.
+fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
+    let mut end = at;
+    loop {
+        let rest = text.get(end..)?;
+        end += rest.iter().position(|c| !ORDINARY[usize::from(*c)])?;
+        if text.get(end) != Some(&b'\\') {
+            return (end > at).then_some(end);
+        }
+        if !escaped.contains(text.get(end + 1)?) {
+            return None;
+        }
+        end += 2;
+    }
 }
 
 /// Where the key that starts at `at` has its `=`; no target keeps it for itself.
 fn key(text: &[u8], at: usize) -> Option<usize> {
-    let end = name(text, at)?;
+    let end = name(text, at, b", =")?;
     let reserved = matches!(text.get(at..end)?, b"time" | [b'_', ..]);
     (text.get(end) == Some(&b'=') && !reserved).then_some(end)
 }
@@ -145,12 +155,6 @@ fn number(text: &[u8]) -> Option<usize> {
 fn digits(text: &[u8]) -> Option<usize> {
     let len = super::value::digits(text);
     (1..=18).contains(&len).then_some(len)
-}
-
-/// The length of a string without escapes.
-fn string(text: &[u8]) -> Option<usize> {
-    let len = 1 + memchr2(b'"', b'\\', text.get(1..)?)?;
-    (text.get(len) == Some(&b'"')).then_some(len + 1)
 }
 
 /// The length of a boolean.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr2, memchr3};
 
 use super::value::{self, Kind};
 use super::{Fault, Rule};
@@ -131,6 +131,9 @@ impl<'a> Lexer<'a> {
 
     fn checked(&self, range: Range<usize>) -> Result<Range<usize>, Fault> {
         let name = self.text.get(range.clone()).unwrap_or_default();
+        if memchr3(b'\\', b'\n', b'\t', name).is_none() {
+            return Ok(range);
+        }
         if name.ends_with(b"\\") {
             return Err(Fault::new(
                 Rule::E06,
@@ -301,11 +304,18 @@ const MAX: i64 = i64::MAX - 1;
 
 /// Length of a name by the rule of Go: the first byte counts as it is, a later one if no backslash is before it.
 fn behind_one_byte(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
-    let pairs = text.iter().zip(text.iter().skip(1));
-    let end = pairs
-        .enumerate()
-        .find(|(_, (before, c))| ends(**c) && **before != b'\\');
-    end.map_or(text.len(), |(i, _)| i + 1)
+    let mut at = 1;
+    while let Some(rest) = text.get(at..) {
+        let Some(i) = rest.iter().position(|c| ends(*c)) else {
+            break;
+        };
+        at += i;
+        if text.get(at - 1) != Some(&b'\\') {
+            return at;
+        }
+        at += 1;
+    }
+    text.len()
 }
 
 /// Length of a name by the rule of InfluxDB 3: a backslash takes the byte behind it along.

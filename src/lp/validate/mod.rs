@@ -13,14 +13,17 @@
 //! What the target takes and understands passes, even if others would not: `1.` and tabs between the parts for
 //! `v1` and `v2`, two values of one type for one field where the last one wins, no time (unless one is required).
 //!
-//! A target stands for all servers of its kind: `v1` refuses 100 tags, which crash 1.x before 1.8.6, and strings
-//! over 1 MiB, which 1.9 and later refuse; `serverless` refuses strings over 64 KiB.
+//! A target stands for all servers of its kind: `v1` refuses 100 tags, which crash 1.x before 1.8.6, strings over
+//! 1 MiB, which 1.9 and later refuse, and measurements and field keys that are no UTF-8, which 1.6 answers with
+//! 500 once, with 204 from then on, and has lost after a restart; `serverless` refuses strings over 64 KiB.
 //!
 //! Names are read in the Go spelling, which is that of the stream, whatever the target. `lp-post` respells them
 //! for InfluxDB 3 (`dialect`), so there they are refused only if they have no spelling. It also rewrites blanks
 //! and floats; a validator that shall let them pass is made with [`Validator::respelled`].
 //!
-//! Blank records pass, and comments too unless they swallow records.
+//! Blank records pass, and comments too unless they swallow records. Line feeds in strings (W12) and a byte order
+//! mark (W14), which becomes part of the measurement, are taken by every target. What only many records together
+//! show, such as a column with two types, is nothing that one record is refused for.
 
 use super::dialect::{Name, Spelling, bare_float, not_utf8, odd_blank};
 use super::escape::Place;
@@ -148,13 +151,6 @@ impl Validator {
         let measurement = lexer.measurement()?;
         let start = measurement.start;
         let name = text.get(measurement.clone()).unwrap_or_default();
-        if !self.target.is_v3() && std::str::from_utf8(name).is_err() {
-            return Err(Fault::new(
-                Rule::W06,
-                start,
-                "the measurement is not UTF-8, which a 1.x server answers with status 500",
-            ));
-        }
         let mut end = measurement.end;
         self.name(Place::Measurement, name, start)?;
         while let Some((key, value)) = lexer.tag()? {
@@ -175,10 +171,18 @@ impl Validator {
         Ok(())
     }
 
-    /// What a name is, whatever it names.
+    /// Whether the target can read a name.
     fn name(&self, place: Place, raw: &[u8], at: usize) -> Result<(), Fault> {
-        if !self.target.is_v3() {
-            return Ok(());
+        match self.target {
+            Target::V1 if place != Place::Tag && std::str::from_utf8(raw).is_err() => {
+                return Err(Fault::new(
+                    Rule::W06,
+                    at,
+                    "the name is not UTF-8, and a 1.x server answers the whole request with status 500 (rename it)",
+                ));
+            }
+            Target::V1 | Target::V2 => return Ok(()),
+            Target::Serverless | Target::Core => {}
         }
         let name = Name::new(Spelling::Go, place, raw);
         if let Some((rule, i, what)) = name.misfit_v3() {

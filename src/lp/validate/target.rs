@@ -32,8 +32,9 @@ impl Target {
         Self::ALL.into_iter().map(Self::name)
     }
 
-    /// The target that users call so.
+    /// The target that users call so; `oss2` is what lp-post calls `v2`.
     pub fn parse(name: &str) -> Result<Self, String> {
+        let name = if name == "oss2" { "v2" } else { name };
         let target = Self::ALL.into_iter().find(|target| target.name() == name);
         target.ok_or_else(|| {
             let names: Vec<_> = Self::names().collect();

@@ -211,6 +211,7 @@ fn compare(target: Target, record: &[u8]) -> (bool, bool) {
     let mut out = Vec::new();
     let respelled = dialect::to_v3(record, &mut out);
     if mended.is_ok() {
+        assert!(lex::is_whole(record), "{shown}");
         let sent = match respelled {
             Ok(Respelled::Unchanged) => record,
             Ok(Respelled::Written) => &out[..],

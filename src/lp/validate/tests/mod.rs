@@ -6,6 +6,7 @@ use crate::lp::frame::Framer;
 mod crate_agrees;
 mod fast_agrees;
 mod generate;
+mod rows;
 mod rules;
 mod table;
 

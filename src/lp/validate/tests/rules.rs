@@ -180,9 +180,11 @@ fn what_respelling_mends_passes_if_it_will_be_respelled() {
 }
 
 #[test]
-fn measurements_for_1x_are_utf8() {
+fn measurements_and_field_keys_for_1x_are_utf8() {
     assert_eq!(Rule::W06, fault(Target::V1, b"m\xff f=1 1").rule);
-    assert!(passes(Target::V1, b"m f\xff=\"\xff\" 1"));
+    assert_eq!(Rule::W06, fault(Target::V1, b"m f\xff=1 1").rule);
+    assert!(passes(Target::V1, b"m,\xff=\xff f=\"\xff\" 1"));
+    assert!(passes(Target::V2, b"m\xff f\xff=\"\xff\" 1"));
 }
 
 #[test]

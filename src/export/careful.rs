@@ -1,0 +1,188 @@
+//! Lines one value at a time, with a look at everything that may be in the way: values without a spelling, times that
+//! servers reserve, lines that grow too long, strings that would cut their line.
+//!
+//! Slow, and the rule that [`super::sheet`] must agree with.
+
+use crate::lp::escape;
+use crate::lp::frame::Framer;
+use crate::lp::number;
+use crate::rows::Values;
+
+use super::print::{LINE, Lane, TIMES};
+use super::{Report, Unprintable};
+
+/// What could not be printed, by lane.
+#[derive(Debug)]
+struct Counts {
+    floats: Vec<u64>,
+    times: Vec<u64>,
+    cut: Vec<u64>,
+}
+
+/// Where a line stands while it is written.
+struct Line {
+    start: usize,
+    fields: u64,
+}
+
+/// Append all lines of a series in which some of `lanes` have values.
+pub fn print(
+    series: &[u8],
+    lanes: &[Lane],
+    clocks: &[Vec<i64>],
+    out: &mut Vec<u8>,
+    report: &mut Report,
+) {
+    let zeros = vec![0; lanes.len()];
+    let mut writer = Writer {
+        series,
+        lanes,
+        clocks,
+        out,
+        report,
+        is_careful: escape::splits_early(series),
+        counts: Counts {
+            floats: zeros.clone(),
+            times: zeros.clone(),
+            cut: zeros,
+        },
+    };
+    writer.joined();
+    let counts = writer.counts;
+    for (i, lane) in lanes.iter().enumerate() {
+        let count = |counts: &[u64]| counts.get(i).copied().unwrap_or(0);
+        let Counts { floats, times, cut } = &counts;
+        report.leave_out(series, &lane.field, Unprintable::Float, count(floats));
+        report.leave_out(series, &lane.field, Unprintable::Time, count(times));
+        report.leave_out(series, &lane.field, Unprintable::Split, count(cut));
+    }
+}
+
+fn add(counts: &mut [u64], i: usize) {
+    if let Some(count) = counts.get_mut(i) {
+        *count += 1;
+    }
+}
+
+struct Writer<'a> {
+    series: &'a [u8],
+    lanes: &'a [Lane],
+    clocks: &'a [Vec<i64>],
+    out: &'a mut Vec<u8>,
+    report: &'a mut Report,
+    is_careful: bool,
+    counts: Counts,
+}
+
+impl Writer<'_> {
+    fn joined(&mut self) {
+        let (lanes, clocks) = (self.lanes, self.clocks);
+        let time_of =
+            |lane: &Lane, row: usize| clocks.get(lane.clock).and_then(|times| times.get(row));
+        let mut next = vec![0; lanes.len()];
+        loop {
+            let heads = lanes.iter().zip(&next);
+            let heads = heads.filter_map(|(lane, row)| time_of(lane, *row));
+            let Some(&time) = heads.min() else {
+                return;
+            };
+            let mut line = self.begin();
+            for (i, (lane, row)) in lanes.iter().zip(&mut next).enumerate() {
+                if time_of(lane, *row) == Some(&time) {
+                    self.field(&mut line, i, lane, *row, time);
+                    *row += 1;
+                }
+            }
+            self.end(line, time);
+        }
+    }
+
+    fn begin(&mut self) -> Line {
+        let start = self.out.len();
+        self.out.extend_from_slice(self.series);
+        Line { start, fields: 0 }
+    }
+
+    /// Append a field to the line, or count why not.
+    fn field(&mut self, line: &mut Line, i: usize, lane: &Lane, row: usize, time: i64) {
+        if !TIMES.contains(&time) {
+            return add(&mut self.counts.times, i);
+        }
+        let start = self.out.len();
+        self.out.push(if line.fields == 0 { b' ' } else { b',' });
+        self.out.extend_from_slice(&lane.name);
+        if !value(&lane.values, row, self.out) {
+            self.out.truncate(start);
+            return add(&mut self.counts.floats, i);
+        }
+        let is_string = matches!(lane.values, Values::String(_));
+        if self.is_careful && is_string && !self.is_whole(line) {
+            self.out.truncate(start);
+            return add(&mut self.counts.cut, i);
+        }
+        if line.fields > 0 && self.out.len() - line.start > LINE {
+            self.wrap(line, start, time);
+        }
+        line.fields += 1;
+    }
+
+    /// Whether the servers' splitter sees the line so far, and whatever follows it, as one record.
+    fn is_whole(&self, line: &Line) -> bool {
+        let text = self.out.get(line.start..).unwrap_or_default();
+        let whole = [text, b" 0\n"].concat();
+        Framer::default()
+            .end(&whole)
+            .is_some_and(|end| end.len == whole.len())
+    }
+
+    /// Close the line before the field that starts at `field`, and put that field on a line of its own.
+    fn wrap(&mut self, line: &mut Line, field: usize, time: i64) {
+        let tail = self.out.split_off(field);
+        self.close(line.fields, time);
+        *line = self.begin();
+        self.out.push(b' ');
+        self.out
+            .extend_from_slice(tail.get(1..).unwrap_or_default());
+    }
+
+    fn end(&mut self, line: Line, time: i64) {
+        if line.fields == 0 {
+            self.out.truncate(line.start);
+        } else {
+            self.close(line.fields, time);
+        }
+    }
+
+    fn close(&mut self, fields: u64, time: i64) {
+        self.out.push(b' ');
+        number::signed(time, self.out);
+        self.out.push(b'\n');
+        self.report.points += 1;
+        self.report.values += fields;
+    }
+}
+
+/// Append a value; `false` if it has no spelling. Then `out` may hold a part of it.
+fn value(values: &Values, row: usize, out: &mut Vec<u8>) -> bool {
+    match values {
+        Values::Float(v) => {
+            let value = v.get(row).copied().unwrap_or(f64::NAN);
+            number::float(value, out);
+            return value.is_finite();
+        }
+        Values::Integer(v) => {
+            number::signed(v.get(row).copied().unwrap_or_default(), out);
+            out.push(b'i');
+        }
+        Values::Unsigned(v) => {
+            number::unsigned(v.get(row).copied().unwrap_or_default(), out);
+            out.push(b'u');
+        }
+        Values::Boolean(v) => {
+            let value = v.get(row).copied().unwrap_or_default();
+            out.extend_from_slice(if value { b"true" } else { b"false" });
+        }
+        Values::String(v) => escape::encode_string(v.get(row), out),
+    }
+    true
+}

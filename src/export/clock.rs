@@ -1,0 +1,196 @@
+//! Times that fields share: each packed section is unpacked once, and its text is kept for the next series.
+
+use crate::lp::cell::{self, Cell};
+use crate::tsm::Error;
+use crate::tsm::block::Block;
+
+/// Times of a section whose text is kept; of longer ones it is made anew each time.
+const KEPT: usize = 2048;
+/// Sections that are kept for the next series.
+const SECTIONS: usize = 8;
+
+/// The end of a line: a space, the time, a line feed. The last byte says how long that is.
+pub type Stamp = [u8; cell::SIZE];
+
+/// Write the end of a line with this time.
+#[inline]
+pub fn stamp(time: i64) -> Stamp {
+    let mut digits: Cell = [0; cell::SIZE];
+    let n = cell::signed(time, &mut digits);
+    let mut stamp = [b' '; cell::SIZE];
+    // A time has twenty characters at most.
+    stamp[1..21].copy_from_slice(&digits[..20]);
+    stamp[n + 1] = b'\n';
+    stamp[cell::SIZE - 1] = n as u8 + 2;
+    stamp
+}
+
+/// The times of a block.
+#[derive(Debug, Default)]
+pub struct Section {
+    packed: Vec<u8>,
+    times: Vec<i64>,
+    /// As many as have been asked for.
+    stamps: Vec<Stamp>,
+    extremes: Option<(i64, i64)>,
+    is_ascending: bool,
+    /// The number of the series that it was last used for.
+    used: u64,
+}
+
+impl Section {
+    /// The times, in the order of the block.
+    pub fn times(&self) -> &[i64] {
+        &self.times
+    }
+
+    /// The least and the greatest time, if there is any.
+    pub fn extremes(&self) -> Option<(i64, i64)> {
+        self.extremes
+    }
+
+    /// Whether each time is greater than the one before.
+    pub fn is_ascending(&self) -> bool {
+        self.is_ascending
+    }
+
+    /// The text of some times, from `start` on; `scratch` is where it is put if it is not to be kept.
+    pub fn stamps<'a>(
+        &'a mut self,
+        start: usize,
+        n: usize,
+        scratch: &'a mut Vec<Stamp>,
+    ) -> &'a [Stamp] {
+        if self.times.len() > KEPT {
+            let times = self.times.get(start..start + n).unwrap_or_default();
+            scratch.clear();
+            scratch.extend(times.iter().map(|time| stamp(*time)));
+            return scratch;
+        }
+        let times = self.times.get(self.stamps.len()..start + n);
+        let missing = times.unwrap_or_default().iter();
+        self.stamps.extend(missing.map(|time| stamp(*time)));
+        self.stamps.get(start..start + n).unwrap_or_default()
+    }
+
+    fn unpack(&mut self, block: &Block<'_>) -> Result<(), Error> {
+        // On an error the section is of no block.
+        self.packed.clear();
+        self.times.clear();
+        self.stamps.clear();
+        block.times(&mut self.times)?;
+        self.packed.extend_from_slice(block.time_section());
+        self.is_ascending = self.times.is_sorted_by(|a, b| a < b);
+        self.extremes = match self.is_ascending {
+            true => self.times.first().copied().zip(self.times.last().copied()),
+            false => {
+                let (first, last) = (self.times.iter().min(), self.times.iter().max());
+                first.copied().zip(last.copied())
+            }
+        };
+        Ok(())
+    }
+}
+
+/// The sections of the series at work, and of the one before.
+#[derive(Debug, Default)]
+pub struct Sections {
+    all: Vec<Section>,
+    /// The number of the series at work.
+    serial: u64,
+    /// By position among the blocks of a field: the section of the field before.
+    latest: Vec<usize>,
+}
+
+impl Sections {
+    /// Go to the next series: what only the one before last has used can go.
+    pub fn advance(&mut self) {
+        self.serial += 1;
+        self.latest.truncate(SECTIONS);
+        let latest = &mut self.latest;
+        if self.all.len() > SECTIONS || self.all.iter().any(|section| section.times.len() > KEPT) {
+            self.all.clear();
+            latest.clear();
+        }
+    }
+
+    /// The section with this number.
+    pub fn get(&self, id: usize) -> Option<&Section> {
+        self.all.get(id)
+    }
+
+    /// Append the times of some sections.
+    pub fn times(&self, ids: &[usize], out: &mut Vec<i64>) {
+        let sections = ids.iter().filter_map(|id| self.all.get(*id));
+        sections.for_each(|section| out.extend_from_slice(&section.times));
+    }
+
+    /// The section with this number, to be written out.
+    pub fn get_mut(&mut self, id: usize) -> Option<&mut Section> {
+        self.all.get_mut(id)
+    }
+
+    /// The number of the section of a block, the one at this position of its field.
+    pub fn find(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
+        let packed = block.time_section();
+        if let Some(id) = self.latest.get(position)
+            && let Some(section) = self.all.get_mut(*id)
+            && section.packed == packed
+            && !packed.is_empty()
+        {
+            section.used = self.serial;
+            return Ok(*id);
+        }
+        self.enter(position, block)
+    }
+
+    fn enter(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
+        let free = self
+            .all
+            .iter()
+            .position(|section| section.used != self.serial);
+        let id = free.unwrap_or_else(|| {
+            self.all.push(Section::default());
+            self.all.len() - 1
+        });
+        if let Some(section) = self.all.get_mut(id) {
+            section.unpack(block)?;
+            section.used = self.serial;
+        }
+        if let Some(latest) = self.latest.get_mut(position) {
+            *latest = id;
+        } else if position == self.latest.len() {
+            self.latest.push(id);
+        }
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(stamp: &Stamp) -> &[u8] {
+        &stamp[..usize::from(stamp[cell::SIZE - 1])]
+    }
+
+    #[test]
+    fn a_stamp_is_the_end_of_a_line() {
+        assert_eq!(b" 0\n", text(&stamp(0)));
+        assert_eq!(b" -9223372036854775808\n", text(&stamp(i64::MIN)));
+        assert_eq!(
+            b" 1600000000000000000\n",
+            text(&stamp(1_600_000_000_000_000_000))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_time_has_its_stamp(time: i64, shift in 0..63u32) {
+            let time = time >> shift;
+            let (expected, stamp) = (format!(" {time}\n"), stamp(time));
+            prop_assert_eq!(expected.as_bytes(), text(&stamp));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Lines of one series, some rows at a time: first each field's values become text in places of fixed size, then the
+//! lines are put together from names, places and times by copies of fixed width.
+//!
+//! Only for what is sure to have a spelling and to fit into one line; [`super::careful`] prints the rest.
+
+use crate::lp::cell;
+use crate::rows::Values;
+
+use super::clock::Stamp;
+use super::print::Lane;
+use super::slot::{Form, Slot};
+use super::text::{BLOCK, Text};
+
+/// A string that is the same in all rows is no part of the rows if it is longer.
+const FIXED: usize = 256;
+
+/// What all rows have in common up to some place, and what comes then.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Whole blocks of the common text.
+    blocks: (usize, usize),
+    /// What is left of it.
+    tail: [u8; BLOCK],
+    tail_len: usize,
+    /// The field whose value follows; none at the end of the line.
+    slot: Option<usize>,
+}
+
+/// Writes lines. Reused from slice to slice.
+#[derive(Debug, Default)]
+pub struct Sheet {
+    series: Vec<u8>,
+    /// More than there are fields, after a series with more of them.
+    slots: Vec<Slot>,
+    fields: usize,
+    steps: Vec<Step>,
+    /// The common text of the steps; each begins behind a multiple of a block.
+    common: Vec<u8>,
+}
+
+impl Sheet {
+    /// Begin a slice of a series.
+    pub fn begin(&mut self, series: &[u8]) {
+        self.series.clear();
+        self.series.extend_from_slice(series);
+        self.fields = 0;
+    }
+
+    /// Add a field; `name` is spelled, with `=` behind it. Its number is the count of those before.
+    pub fn field(&mut self, name: &[u8], values: &Values) {
+        if self.slots.len() == self.fields {
+            self.slots.push(Slot::default());
+        }
+        if let Some(slot) = self.slots.get_mut(self.fields) {
+            slot.begin(name, values);
+        }
+        self.fields += 1;
+    }
+
+    /// Append a line for each stamp, with one value of each of the fields `active`: those from `next` on, which moves.
+    /// `lanes` has the values of all fields.
+    pub fn lines(
+        &mut self,
+        active: &[usize],
+        next: &mut [usize],
+        lanes: &[Lane],
+        mut stamps: &[Stamp],
+        out: &mut Text,
+    ) {
+        while !stamps.is_empty() {
+            let mut rows = stamps.len();
+            for &i in active {
+                let (Some(slot), Some(at), Some(lane)) =
+                    (self.slots.get_mut(i), next.get(i), lanes.get(i))
+                else {
+                    return;
+                };
+                rows = rows.min(slot.ready(*at, &lane.values));
+            }
+            let (now, later) = stamps.split_at(rows);
+            stamps = later;
+            let width = self.plan(active);
+            let strings = active.iter().filter_map(|i| self.slots.get(*i));
+            let strings: usize = strings.map(Slot::strings).sum();
+            self.put(now, rows * width + strings, out);
+            active.iter().for_each(|&i| {
+                if let Some(at) = next.get_mut(i) {
+                    *at += rows;
+                }
+            });
+        }
+    }
+
+    /// Find out what the rows have in common; how long a line can be, strings aside.
+    fn plan(&mut self, active: &[usize]) -> usize {
+        let (mut start, mut width) = (0, cell::SIZE);
+        self.steps.clear();
+        self.common.clear();
+        self.common.extend_from_slice(&self.series);
+        let mut separator = b' ';
+        for &i in active {
+            let Some(slot) = self.slots.get(i) else {
+                continue;
+            };
+            self.common.push(separator);
+            self.common.extend_from_slice(slot.name());
+            separator = b',';
+            match slot.common() {
+                Some(text) if text.len() <= FIXED => self.common.extend_from_slice(text),
+                _ => {
+                    width += self.step(&mut start, Some(i)) + cell::SIZE;
+                }
+            }
+        }
+        width + self.step(&mut start, None)
+    }
+
+    /// Close a step whose text begins at `start`; how long it is.
+    fn step(&mut self, start: &mut usize, slot: Option<usize>) -> usize {
+        let len = self.common.len() - *start;
+        let end = *start + len / BLOCK * BLOCK;
+        self.common
+            .resize((*start + len).next_multiple_of(BLOCK).max(end + BLOCK), 0);
+        let tail = self.common.get(end..).and_then(|rest| rest.first_chunk());
+        self.steps.push(Step {
+            blocks: (*start, end),
+            tail: tail.copied().unwrap_or_default(),
+            tail_len: len % BLOCK,
+            slot,
+        });
+        *start = self.common.len();
+        len
+    }
+
+    /// Append one line for each stamp, in so much room.
+    fn put(&self, stamps: &[Stamp], room: usize, out: &mut Text) {
+        let mut pen = out.pen(room);
+        for (row, stamp) in stamps.iter().enumerate() {
+            for step in &self.steps {
+                if step.blocks.0 < step.blocks.1 {
+                    let (from, to) = step.blocks;
+                    let blocks = self.common.get(from..to).unwrap_or_default();
+                    blocks
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .for_each(|block| pen.block(block));
+                }
+                let slot = step.slot.and_then(|slot| self.slots.get(slot));
+                match slot.map(|slot| slot.form(row)) {
+                    Some(Form::Cell(cell, len)) => pen.pair(&step.tail, step.tail_len, cell, len),
+                    Some(Form::Text(text, len)) => {
+                        pen.part(&step.tail, step.tail_len);
+                        pen.padded(text, len);
+                    }
+                    None => {
+                        let len = usize::from(stamp[cell::SIZE - 1]);
+                        pen.pair(&step.tail, step.tail_len, stamp, len);
+                    }
+                }
+            }
+        }
+        pen.done();
+    }
+}

@@ -1,0 +1,242 @@
+//! The next values of one field as text, each in a place of its own.
+
+use crate::lp::cell::{self, Cell};
+use crate::lp::escape;
+use crate::rows::{Strings, Values};
+
+use super::text::BLOCK;
+
+/// Values that become text at a time.
+pub const ROWS: usize = 64;
+/// A run of strings ends behind this much text, so that long ones do not pile up.
+const STRINGS: usize = 64 << 10;
+/// Floats of a run that are tried as short ones before all others are taken for long.
+const TRIES: usize = 2;
+
+/// Some values of one field as text. Reused from field to field.
+#[derive(Debug)]
+pub struct Slot {
+    /// The field key as spelled, `=`.
+    name: Vec<u8>,
+    /// Positions in the column of the first value and behind the last one.
+    start: usize,
+    end: usize,
+    /// Where the next row stands among the places.
+    at: usize,
+    cells: [Cell; ROWS],
+    lens: [u8; ROWS],
+    /// All values are the number with these bits, whose text is in the first place.
+    uniform: Option<u64>,
+    /// Decimals that the latest short float had.
+    decimals: usize,
+    is_text: bool,
+    /// Strings: where each starts and ends in `text`, which goes on for a block behind the last one.
+    text: Vec<u8>,
+    spans: [(u32, u32); ROWS],
+    /// How long the strings of all rows are together.
+    strings: usize,
+    /// All rows have the same string.
+    is_same: bool,
+}
+
+/// The text of a value, which goes on behind its length.
+pub enum Form<'a> {
+    /// A number or a truth value.
+    Cell(&'a Cell, usize),
+    /// A string; it goes on for a block.
+    Text(&'a [u8], usize),
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            name: Vec::new(),
+            start: 0,
+            end: 0,
+            at: 0,
+            cells: [[0; cell::SIZE]; ROWS],
+            lens: [0; ROWS],
+            uniform: None,
+            decimals: 0,
+            is_text: false,
+            text: Vec::new(),
+            spans: [(0, 0); ROWS],
+            strings: 0,
+            is_same: false,
+        }
+    }
+}
+
+impl Slot {
+    /// Become the place of another field.
+    pub fn begin(&mut self, name: &[u8], values: &Values) {
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        (self.start, self.end) = (0, 0);
+        self.uniform = None;
+        self.strings = 0;
+        self.is_text = matches!(values, Values::String(_));
+    }
+
+    /// The field key as spelled, `=`.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// How long the strings of all rows are together; 0 for other values.
+    pub fn strings(&self) -> usize {
+        self.strings
+    }
+
+    /// The text that all rows have.
+    pub fn common(&self) -> Option<&[u8]> {
+        match self.is_text {
+            true if self.is_same => {
+                let (start, end) = self.spans[0];
+                self.text.get(start as usize..end as usize)
+            }
+            true => None,
+            false => {
+                self.uniform?;
+                self.cells[0].get(..usize::from(self.lens[0]))
+            }
+        }
+    }
+
+    /// The text of the value that many rows behind the one that was made ready.
+    #[inline(always)]
+    pub fn form(&self, row: usize) -> Form<'_> {
+        let place = (self.at + row) % ROWS;
+        if !self.is_text {
+            return Form::Cell(&self.cells[place], usize::from(self.lens[place]));
+        }
+        let (start, end) = self.spans[place];
+        let (start, end) = (start as usize, end as usize);
+        let text = self.text.get(start..).unwrap_or_default();
+        Form::Text(text, end - start)
+    }
+
+    /// Have the text of the value at position `at`; for how many values from there on it is there.
+    pub fn ready(&mut self, at: usize, values: &Values) -> usize {
+        if !(self.start..self.end).contains(&at) {
+            self.start = at;
+            self.end = at + self.fill(at, values);
+        }
+        self.at = at - self.start;
+        self.end - at
+    }
+
+    /// Make text of the values from position `at` on; of how many.
+    fn fill(&mut self, at: usize, values: &Values) -> usize {
+        fn some<T>(values: &[T], at: usize) -> &[T] {
+            let end = values.len().min(at + ROWS);
+            values.get(at..end).unwrap_or_default()
+        }
+        match values {
+            Values::Float(v) => self.floats(some(v, at)),
+            Values::Integer(v) => self.numbers(some(v, at), |v| v as u64, integer),
+            Values::Unsigned(v) => self.numbers(some(v, at), |v| v, unsigned),
+            Values::Boolean(v) => self.numbers(some(v, at), u64::from, boolean),
+            Values::String(v) => self.strings_from(v, at),
+        }
+    }
+
+    fn floats(&mut self, values: &[f64]) -> usize {
+        let (mut decimals, mut tries) = (self.decimals, TRIES);
+        let n = self.numbers(values, f64::to_bits, |value, cell| {
+            if tries > 0 {
+                let n = cell::short(value, decimals, cell);
+                if n > 0 {
+                    return n;
+                }
+            }
+            let n = cell::float(value, cell);
+            if tries > 0 {
+                match cell::decimals(cell.get(..n).unwrap_or_default()) {
+                    Some(found) => decimals = found,
+                    None => tries -= 1,
+                }
+            }
+            n
+        });
+        self.decimals = decimals;
+        n
+    }
+
+    #[inline(always)]
+    fn numbers<T: Copy>(
+        &mut self,
+        values: &[T],
+        bits: impl Fn(T) -> u64,
+        mut print: impl FnMut(T, &mut Cell) -> usize,
+    ) -> usize {
+        let Some(first) = values.first() else {
+            return 0;
+        };
+        let mut before = bits(*first);
+        if values.iter().all(|v| bits(*v) == before) {
+            if self.uniform != Some(before) {
+                self.uniform = Some(before);
+                self.lens[0] = print(*first, &mut self.cells[0]) as u8;
+            }
+            return values.len();
+        }
+        self.uniform = None;
+        before = !before;
+        for (i, value) in values.iter().enumerate().take(ROWS) {
+            if bits(*value) == before && i > 0 {
+                (self.cells[i], self.lens[i]) = (self.cells[i - 1], self.lens[i - 1]);
+            } else {
+                before = bits(*value);
+                self.lens[i] = print(*value, &mut self.cells[i]) as u8;
+            }
+        }
+        values.len()
+    }
+
+    fn strings_from(&mut self, values: &Strings, at: usize) -> usize {
+        self.text.clear();
+        self.strings = 0;
+        let mut before: Option<&[u8]> = None;
+        let (mut span, mut n, mut kinds) = ((0, 0), 0, 0);
+        for (place, i) in self.spans.iter_mut().zip(at..values.len()) {
+            let value = values.get(i);
+            if before != Some(value) {
+                let start = self.text.len() as u32;
+                escape::encode_string(value, &mut self.text);
+                span = (start, self.text.len() as u32);
+                before = Some(value);
+                kinds += 1;
+            }
+            *place = span;
+            n += 1;
+            self.strings += (span.1 - span.0) as usize;
+            if self.strings > STRINGS {
+                break;
+            }
+        }
+        self.is_same = kinds == 1;
+        self.text.resize(self.text.len() + BLOCK, 0);
+        n
+    }
+}
+
+fn integer(value: i64, cell: &mut Cell) -> usize {
+    let n = cell::signed(value, cell);
+    cell[n] = b'i';
+    n + 1
+}
+
+fn unsigned(value: u64, cell: &mut Cell) -> usize {
+    let n = cell::unsigned(value, cell);
+    cell[n] = b'u';
+    n + 1
+}
+
+fn boolean(value: bool, cell: &mut Cell) -> usize {
+    let text: &[u8; 8] = if value { b"true    " } else { b"false   " };
+    if let Some(place) = cell.first_chunk_mut() {
+        *place = *text;
+    }
+    if value { 4 } else { 5 }
+}

@@ -1,0 +1,206 @@
+//! Bytes in the making: a buffer with room behind its end, so that short pieces are copied in steps of fixed size.
+
+use std::mem;
+
+use crate::lp::cell::Cell;
+
+/// Bytes of a step.
+pub const BLOCK: usize = 32;
+
+/// More than any step reaches behind the end of what it copies.
+const SLACK: usize = 2 * BLOCK;
+
+/// Text that grows. What is cleared keeps its memory.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    /// Longer than the text; what lies behind its end is of no meaning.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Text {
+    /// What has been written.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// How much has been written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forget what has been written, keep the memory.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// How much memory it takes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Append bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.len);
+        self.bytes.extend_from_slice(bytes);
+        self.len = self.bytes.len();
+    }
+
+    /// A pen for at most `n` more bytes.
+    pub fn pen(&mut self, n: usize) -> Pen<'_> {
+        let wanted = self.len + n + SLACK;
+        if self.bytes.len() < wanted {
+            self.grow(wanted);
+        }
+        let (len, bytes) = (&mut self.len, &mut self.bytes);
+        let rest = bytes.get_mut(*len..).unwrap_or_default();
+        Pen {
+            room: rest.len(),
+            rest,
+            len,
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, wanted: usize) {
+        self.bytes.resize(wanted.next_multiple_of(1 << 16), 0);
+    }
+}
+
+/// Writes behind the end of a text; what it wrote counts once it is done.
+///
+/// Writing more than was asked for is a mistake in this program, and a panic.
+#[derive(Debug)]
+pub struct Pen<'a> {
+    rest: &'a mut [u8],
+    room: usize,
+    len: &'a mut usize,
+}
+
+impl<'a> Pen<'a> {
+    /// Write what `put` puts into the next bytes, which is as much as it returns, at most `2 * BLOCK - 2`.
+    #[inline(always)]
+    fn step(&mut self, put: impl FnOnce(&mut [u8; 2 * BLOCK]) -> usize) {
+        let rest = mem::take(&mut self.rest);
+        let Some(place) = rest.first_chunk_mut() else {
+            no_room();
+        };
+        let n = put(place);
+        self.rest = rest.get_mut(n..).unwrap_or_default();
+    }
+
+    /// Put a whole block.
+    #[inline(always)]
+    pub fn block(&mut self, block: &[u8; BLOCK]) {
+        self.step(|place| {
+            copy(block, place, 0);
+            BLOCK
+        });
+    }
+
+    /// Put the first `n` bytes of a block, less than all of them.
+    #[inline(always)]
+    pub fn part(&mut self, block: &[u8; BLOCK], n: usize) {
+        self.step(|place| {
+            copy(block, place, 0);
+            n % BLOCK
+        });
+    }
+
+    /// Put the first `n` bytes of a block, less than all of them, and behind them the first `m` of a cell.
+    #[inline(always)]
+    pub fn pair(&mut self, block: &[u8; BLOCK], n: usize, cell: &Cell, m: usize) {
+        self.step(|place| {
+            copy(block, place, 0);
+            copy(cell, place, n % BLOCK);
+            n % BLOCK + m % BLOCK
+        });
+    }
+
+    /// Put the first `n` of bytes that go on for a block behind them.
+    #[inline(always)]
+    pub fn padded(&mut self, bytes: &[u8], n: usize) {
+        let mut blocks = bytes.as_chunks().0.iter();
+        blocks
+            .by_ref()
+            .take(n / BLOCK)
+            .for_each(|block| self.block(block));
+        if let Some(tail) = blocks.next() {
+            self.part(tail, n % BLOCK);
+        }
+    }
+
+    /// Add what was put to the text.
+    pub fn done(self) {
+        *self.len += self.room - self.rest.len();
+    }
+}
+
+/// A copy of fixed size.
+#[inline(always)]
+fn copy<const N: usize>(bytes: &[u8; N], place: &mut [u8; 2 * BLOCK], at: usize) {
+    if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = *bytes;
+    }
+}
+
+#[cold]
+fn no_room() -> ! {
+    panic!("more text than was asked for");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_reach_behind_the_end_and_leave_nothing_there() {
+        let mut text = Text::default();
+        text.push(b"ab");
+        let long: Vec<u8> = (0..160).collect();
+        let block: [u8; BLOCK] = *b"abcdefghijklmnopqrstuvwxyz012345";
+        for n in [0, 1, 31, 32, 33, 64, 65, 128] {
+            let mut pen = text.pen(n + 96);
+            pen.block(&block);
+            pen.part(&block, n % 32);
+            pen.padded(&long, n);
+            pen.pair(&block, 31 - n % 32, b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
+            pen.done();
+            let expected = [
+                b"ab",
+                &block[..],
+                &block[..n % 32],
+                &long[..n],
+                &block[..31 - n % 32],
+                &b"ABCDEFGHIJKLMNOPQRSTUVWX"[..n % 25],
+            ];
+            assert_eq!(expected.concat(), text.bytes(), "{n}");
+            text.clear();
+            text.push(b"ab");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "more text than was asked for")]
+    fn nothing_is_lost_where_there_is_no_room() {
+        let mut text = Text::default();
+        let mut pen = text.pen(1);
+        (0..1 << 12).for_each(|_| pen.block(&[0; BLOCK]));
+    }
+
+    #[test]
+    fn what_was_pushed_stands_behind_what_was_put() {
+        let mut text = Text::default();
+        let mut pen = text.pen(100_000);
+        (0..100_000).for_each(|_| pen.part(&[b'x'; BLOCK], 1));
+        pen.done();
+        text.push(b"yz");
+        assert_eq!(100_002, text.len());
+        assert!(text.bytes().ends_with(b"xyz"));
+    }
+}

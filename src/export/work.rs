@@ -1,0 +1,453 @@
+//! From a unit to text: read, check, unpack, merge and print.
+
+use std::mem;
+use std::ops::RangeInclusive;
+
+use crate::lp::escape::{self, Misfit, Place};
+use crate::rows::{Kind, Values};
+use crate::tsm::block::{self, Block};
+use crate::tsm::index::Entry;
+use crate::tsm::key::SEPARATOR;
+use crate::tsm::merge::{Column, Merger};
+use crate::tsm::shard::{Member, Shard, Trouble};
+use crate::tsm::{Error, ErrorKind, ReadError};
+
+use super::clock::Sections;
+use super::fetch::Fetcher;
+use super::print::{self, Lane, Printer};
+use super::text::Text;
+use super::unit::{Origin, Part, Piece, Slice, Unit};
+use super::{Finding, Oddity, Options, Report, Unprintable};
+
+/// Memory that a worker may keep from unit to unit.
+const KEPT: usize = 1 << 20;
+/// Weight of a unit that leaves more memory behind than it is worth to keep.
+const HEAVY: usize = 128;
+
+/// Turns units into text, one at a time, with memory that is used again.
+#[derive(Debug, Default)]
+pub struct Worker {
+    fetcher: Fetcher,
+    sections: Sections,
+    merger: Merger,
+    merged: Vec<Column>,
+    /// The fields of the slice at work.
+    lanes: Vec<Lane>,
+    /// By lane, for those that are made of whole blocks: their sections, in `beats`. All others have a clock.
+    places: Vec<Option<(usize, usize)>>,
+    beats: Vec<usize>,
+    clocks: Vec<Vec<i64>>,
+    spare_lanes: Vec<Lane>,
+    spare_clocks: Vec<Vec<i64>>,
+    printer: Printer,
+}
+
+/// What all steps of one unit need.
+struct Job<'a> {
+    unit: &'a Unit,
+    shard: &'a Shard,
+    options: &'a Options,
+    report: &'a mut Report,
+}
+
+/// One field of one slice.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    slice: &'a Slice,
+    series: &'a [u8],
+    field: &'a [u8],
+    misfit: Option<Misfit>,
+}
+
+/// What has been found of a field so far.
+struct Found {
+    /// Whole blocks, one behind the other, as long as there was nothing else.
+    column: Option<Column>,
+    /// Where the sections of these blocks start in `Worker::beats`.
+    beats: usize,
+    /// The last time of these blocks.
+    last: Option<i64>,
+    /// The merger has it all.
+    is_merged: bool,
+}
+
+impl Worker {
+    /// Append the text of a unit to `out`, whole lines. On an error `out` ends with the slice before.
+    pub fn run(
+        &mut self,
+        unit: &Unit,
+        shard: &Shard,
+        options: &Options,
+        out: &mut Text,
+        report: &mut Report,
+    ) -> Result<(), Trouble> {
+        let mut job = Job {
+            unit,
+            shard,
+            options,
+            report,
+        };
+        self.fetcher.clear();
+        let done = unit
+            .slices
+            .iter()
+            .try_for_each(|slice| self.slice(slice, &mut job, out));
+        if done.is_err() || unit.weight > HEAVY || self.fetcher.capacity() > KEPT {
+            *self = Self::default();
+        }
+        done
+    }
+
+    fn slice(&mut self, slice: &Slice, job: &mut Job<'_>, out: &mut Text) -> Result<(), Trouble> {
+        let unit = job.unit;
+        let series = unit.bytes(&slice.series);
+        self.sections.advance();
+        let mut task = Task {
+            slice,
+            series,
+            field: &[],
+            misfit: escape::series_misfit(series),
+        };
+        for part in unit.parts.get(slice.parts.clone()).unwrap_or_default() {
+            task.field = unit.bytes(&part.name);
+            self.part(part, task, job)?;
+        }
+        self.print(series, out, job.report);
+        self.clear();
+        Ok(())
+    }
+
+    fn print(&mut self, series: &[u8], out: &mut Text, report: &mut Report) {
+        let Self {
+            lanes,
+            sections,
+            printer,
+            ..
+        } = self;
+        if let Some(beats) = shared(&self.places, &self.beats) {
+            let extremes = |id: &usize| sections.get(*id)?.extremes();
+            if print::is_plain(series, lanes, beats.iter().filter_map(extremes)) {
+                return printer.lockstep(series, lanes, beats, sections, out, report);
+            }
+        }
+        self.settle_clocks();
+        self.printer
+            .joined(series, &self.lanes, &self.clocks, out, report);
+    }
+
+    /// Merge one field and make lanes of it, or count what cannot be printed.
+    fn part(&mut self, part: &Part, task: Task<'_>, job: &mut Job<'_>) -> Result<(), Trouble> {
+        let mut found = Found {
+            column: None,
+            beats: self.beats.len(),
+            last: None,
+            is_merged: false,
+        };
+        for at in part.pieces.clone() {
+            self.piece(at, at - part.pieces.start, task, &mut found, job)?;
+        }
+        if let Some(column) = found.column.filter(|_| !found.is_merged) {
+            let place = (found.beats, self.beats.len());
+            self.lane(column, Some(place), task, job);
+            return Ok(());
+        }
+        let mut merged = mem::take(&mut self.merged);
+        self.merger.finish(&mut merged);
+        if merged.len() > 1 {
+            odd(job, None, task, Oddity::MixedTypes);
+        }
+        for column in merged.drain(..) {
+            self.lane(column, None, task, job);
+        }
+        self.merged = merged;
+        Ok(())
+    }
+
+    /// Make a lane of a column, or count it as what cannot be printed.
+    fn lane(
+        &mut self,
+        column: Column,
+        place: Option<(usize, usize)>,
+        task: Task<'_>,
+        job: &mut Job<'_>,
+    ) {
+        let Task { series, field, .. } = task;
+        if let Some(misfit) = task.misfit.or_else(|| escape::field_misfit(field)) {
+            let (why, count) = (Unprintable::Name(misfit), column.values.len() as u64);
+            job.report.leave_out(series, field, why, count);
+            return self.merger.reclaim(column);
+        }
+        if column.values.is_empty() {
+            return self.merger.reclaim(column);
+        }
+        let mut lane = self.spare_lanes.pop().unwrap_or_else(|| Lane {
+            field: Vec::new(),
+            name: Vec::new(),
+            values: Values::new(Kind::Float),
+            clock: 0,
+        });
+        lane.field.clear();
+        lane.field.extend_from_slice(field);
+        lane.name.clear();
+        escape::encode(Place::Field, field, &mut lane.name);
+        lane.name.push(b'=');
+        lane.values = column.values;
+        let times = column.times;
+        match place {
+            Some(_) => self.spare_clocks.push(times),
+            None => lane.clock = self.clock(times),
+        }
+        self.lanes.push(lane);
+        self.places.push(place);
+    }
+
+    /// The number of the clock that has these times.
+    fn clock(&mut self, times: Vec<i64>) -> usize {
+        let is_same = |clock: &Vec<i64>| clock.last() == times.last() && *clock == times;
+        if let Some(known) = self.clocks.iter().position(is_same) {
+            self.spare_clocks.push(times);
+            return known;
+        }
+        self.clocks.push(times);
+        self.clocks.len() - 1
+    }
+
+    /// Give a clock to each lane that is made of whole blocks.
+    fn settle_clocks(&mut self) {
+        for i in 0..self.lanes.len() {
+            let Some(beats) = self.places.get(i).copied().flatten() else {
+                continue;
+            };
+            let beats = self.beats.get(beats.0..beats.1).unwrap_or_default();
+            let before = self.places.iter().take(i).position(|place| {
+                place.is_some_and(|place| self.beats.get(place.0..place.1) == Some(beats))
+            });
+            let known = before.and_then(|before| Some(self.lanes.get(before)?.clock));
+            let clock = match known {
+                Some(clock) => clock,
+                None => {
+                    let mut times = self.spare_clocks.pop().unwrap_or_default();
+                    times.clear();
+                    self.sections.times(beats, &mut times);
+                    self.clock(times)
+                }
+            };
+            if let Some(lane) = self.lanes.get_mut(i) {
+                lane.clock = clock;
+            }
+        }
+    }
+
+    fn piece(
+        &mut self,
+        at: usize,
+        position: usize,
+        task: Task<'_>,
+        found: &mut Found,
+        job: &mut Job<'_>,
+    ) -> Result<(), Trouble> {
+        let Some(piece) = job.unit.pieces.get(at) else {
+            return Ok(());
+        };
+        match piece.origin {
+            Origin::Log(key, column) => {
+                self.hand_over(found);
+                let logged = job.shard.log.get(key);
+                if let Some(column) = logged.and_then(|logged| logged.columns.get(column)) {
+                    let within = within(task.slice, &piece.entry);
+                    self.merger.add(column, within, deleted(job.unit, piece));
+                }
+                Ok(())
+            }
+            Origin::File(file, kind) => {
+                let Some(member) = job.shard.members.get(file) else {
+                    return Ok(());
+                };
+                match self.block(member, (file, kind), (at, position), task, found, job) {
+                    Err(trouble) if is_its_first(task.slice, piece) => {
+                        job.report.bear(trouble, job.options.keep_going)
+                    }
+                    // It has been told with the slice before.
+                    Err(_) if job.options.keep_going => Ok(()),
+                    done => done,
+                }
+            }
+        }
+    }
+
+    /// Read a block, and add its values to what was found, or to the merger.
+    fn block(
+        &mut self,
+        member: &Member,
+        (file, kind): (usize, u8),
+        (at, position): (usize, usize),
+        task: Task<'_>,
+        found: &mut Found,
+        job: &mut Job<'_>,
+    ) -> Result<(), Trouble> {
+        let unit = job.unit;
+        let pieces = unit.pieces.get(at..).unwrap_or_default();
+        let Some(piece) = pieces.first() else {
+            return Ok(());
+        };
+        let (entry, deleted) = (&piece.entry, deleted(unit, piece));
+        let trouble = |cause: ReadError| {
+            let key = [task.series, SEPARATOR, task.field].concat();
+            Trouble::with_key(&member.path, &key, cause)
+        };
+        let damage = |cause: Error| trouble(cause.into());
+        job.report.blocks += 1;
+        let files = job.shard.members.len();
+        let frame = self
+            .fetcher
+            .frame(member, (file, files), pieces, &mut job.report.bytes)
+            .map_err(trouble)?;
+        let block = Block::open(frame, entry.offset).map_err(damage)?;
+        let id = self.sections.find(position, &block).map_err(damage)?;
+        let Some(section) = self.sections.get(id) else {
+            return Ok(());
+        };
+        let n = section.times().len();
+        let is_whole = section.is_ascending()
+            && deleted.is_empty()
+            && *task.slice.times.start() <= entry.min
+            && entry.max <= *task.slice.times.end();
+        let follows = section
+            .extremes()
+            .is_none_or(|(first, _)| found.last.is_none_or(|last| last < first));
+        let is_same = |column: &Column| column.kind() == block.kind();
+        let is_direct =
+            is_whole && follows && !found.is_merged && found.column.as_ref().is_none_or(is_same);
+        let mut column = match found.column.take_if(|_| is_direct) {
+            Some(column) => column,
+            None => self.merger.fresh(block.kind()),
+        };
+        let before = column.values.len();
+        let done = block
+            .values(n, &mut column.values)
+            .map_err(damage)
+            .and_then(|()| in_time(section.extremes(), entry).map_err(damage));
+        if let Err(err) = done {
+            column.values.truncate(before);
+            match is_direct {
+                true => found.column = Some(column),
+                false => self.merger.reclaim(column),
+            }
+            return Err(err);
+        }
+        if let Some(ends) = section
+            .extremes()
+            .filter(|_| is_its_first(task.slice, piece))
+        {
+            tell_odd(ends, entry, (kind, block.kind()), member, task, job);
+        }
+        if is_direct {
+            found.last = section.extremes().map(|ends| ends.1).or(found.last);
+            found.column = Some(column);
+            self.beats.push(id);
+            return Ok(());
+        }
+        column.times.extend_from_slice(section.times());
+        self.hand_over(found);
+        column.settle();
+        self.merger.add(&column, task.slice.times.clone(), deleted);
+        self.merger.reclaim(column);
+        Ok(())
+    }
+
+    /// There is more to a field than whole blocks one behind the other: the merger is to have them.
+    fn hand_over(&mut self, found: &mut Found) {
+        if let Some(mut column) = found.column.take() {
+            let beats = self.beats.get(found.beats..).unwrap_or_default();
+            self.sections.times(beats, &mut column.times);
+            self.merger.adopt(column);
+        }
+        self.beats.truncate(found.beats);
+        found.is_merged = true;
+    }
+
+    fn clear(&mut self) {
+        for mut lane in self.lanes.drain(..) {
+            let values = mem::replace(&mut lane.values, Values::new(Kind::Float));
+            let times = self.spare_clocks.pop().unwrap_or_default();
+            self.merger.reclaim(Column { times, values });
+            self.spare_lanes.push(lane);
+        }
+        self.spare_clocks.append(&mut self.clocks);
+        self.places.clear();
+        self.beats.clear();
+    }
+}
+
+/// The sections that all lanes are made of, if that is so.
+fn shared<'a>(places: &[Option<(usize, usize)>], beats: &'a [usize]) -> Option<&'a [usize]> {
+    let of = |place: &Option<(usize, usize)>| place.and_then(|(from, to)| beats.get(from..to));
+    let (first, rest) = places.split_first()?;
+    let first = of(first)?;
+    rest.iter()
+        .all(|place| of(place) == Some(first))
+        .then_some(first)
+}
+
+/// What is deleted of a piece.
+fn deleted<'a>(unit: &'a Unit, piece: &Piece) -> &'a [(i64, i64)] {
+    let (from, to) = piece.deleted;
+    unit.deleted.get(from..to).unwrap_or_default()
+}
+
+/// That the index does not promise less than the block holds.
+fn in_time(extremes: Option<(i64, i64)>, entry: &Entry) -> Result<(), Error> {
+    let (min, max) = (entry.min, entry.max);
+    let times = extremes.map(|(first, last)| [first, last]);
+    let outside = |time: &i64| !(min..=max).contains(time);
+    match times.into_iter().flatten().find(outside) {
+        Some(time) => Err(Error::new(
+            entry.offset,
+            ErrorKind::Times { time, min, max },
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Note where index and block disagree.
+fn tell_odd(
+    (first, last): (i64, i64),
+    entry: &Entry,
+    (index, block): (u8, Kind),
+    member: &Member,
+    task: Task<'_>,
+    job: &mut Job<'_>,
+) {
+    let (min, max) = (entry.min, entry.max);
+    if (first, last) != (min, max) {
+        let what = Oddity::Times {
+            first,
+            last,
+            min,
+            max,
+        };
+        odd(job, Some(member), task, what);
+    }
+    if block::kind(index) != Some(block) {
+        odd(job, Some(member), task, Oddity::BlockType { block, index });
+    }
+}
+
+#[cold]
+fn odd(job: &mut Job<'_>, member: Option<&Member>, task: Task<'_>, what: Oddity) {
+    job.report.findings.push(Finding::Odd {
+        path: member.map(|member| member.path.clone()),
+        key: [task.series, SEPARATOR, task.field].concat(),
+        what,
+    });
+}
+
+/// Whether no earlier slice has met this piece: what is to be said of it is said once.
+fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
+    slice.is_first || piece.entry.min >= *slice.times.start()
+}
+
+/// The part of a slice that a stretch of the log covers.
+fn within(slice: &Slice, entry: &Entry) -> RangeInclusive<i64> {
+    entry.min.max(*slice.times.start())..=entry.max.min(*slice.times.end())
+}
