@@ -203,11 +203,7 @@ pub fn is_plain(
         width += lane.name.len() + cell::SIZE;
         match &lane.values {
             // All of them, without a branch: the loop becomes one of vectors.
-            Values::Float(v) => {
-                if !v.iter().fold(true, |all, v| all & v.is_finite()) {
-                    return false;
-                }
-            }
+            Values::Float(v) if !v.iter().fold(true, |all, v| all & v.is_finite()) => return false,
             Values::String(v) => {
                 has_strings = true;
                 width += 2 * v.longest() + 2;

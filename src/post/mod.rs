@@ -30,6 +30,7 @@ use crate::post::dry::Dry;
 use crate::post::fit::Fitter;
 use crate::post::jobs::Pool;
 use crate::post::journal::{History, Mark};
+use crate::post::lane::Lanes;
 
 /// Why posting stops.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +200,7 @@ pub struct Poster {
     /// Points that came.
     points: u64,
     order: Order,
+    lanes: Lanes,
 }
 
 /// What has to be there before the next batch is sent, where several are on their way at once.
@@ -253,6 +255,7 @@ impl Poster {
             first: None,
             points: 0,
             order: Order::default(),
+            lanes: Lanes::default(),
         }
     }
 
@@ -271,7 +274,7 @@ impl Poster {
         let (lane, fit) = match &self.now {
             Now::Nowhere(reason) => (None, Err(Cow::Owned(reason.clone()))),
             Now::Bucket { lanes } => {
-                let lane = (*lanes > 0).then(|| lane::of(record, *lanes));
+                let lane = (*lanes > 0).then(|| self.lanes.of(record, *lanes));
                 (lane, fitter.fit(self.target(), record))
             }
             Now::Open => (None, Ok(record)),

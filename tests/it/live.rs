@@ -196,7 +196,8 @@ fn migrate(unit: &Unit, server: &Server, target: &str, between: &[&str]) -> Ran 
     from.push(&root);
     let url = server.url();
     let to = ["lp-post", "--target", target, "--host", &url];
-    let stages: [&[&str]; 4] = [&from, between, &["lp-split-by-bucket"], &to];
+    let split = ["lp-split-by-bucket", "--target", target];
+    let stages: [&[&str]; 4] = [&from, between, &split, &to];
     pipeline(b"", &stages)
 }
 

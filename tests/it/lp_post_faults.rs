@@ -361,7 +361,7 @@ fn what_the_data_say_names_nobody() {
 
 #[test]
 fn a_long_error_is_read_in_part() {
-    let server = picky("v=2 ", || answer(400, &"x".repeat(5 << 20)));
+    let server = picky("v=2 ", || answer(400, &"x".repeat(50 << 20)));
     let ran = post(&server, &["-b", "b"], &lines(0..4));
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!(vec!["m v=2 2"], points(&ran.stdout));

@@ -11,6 +11,7 @@ mod lp_post_access;
 mod lp_post_faults;
 mod lp_post_jobs;
 mod lp_post_resume;
+mod lp_post_rows;
 mod lp_rate;
 mod lp_split;
 mod lp_split_out;

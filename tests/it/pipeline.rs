@@ -8,7 +8,8 @@ use crate::harness::{
 
 /// A selection that everything a server accepts is in.
 const FILTER: &[&str] = &["lp-filter", "--start=-9223372036854775806"];
-const SPLIT: &[&str] = &["lp-split-by-bucket"];
+/// The names of 1.x, `_internal` among them.
+const SPLIT: &[&str] = &["lp-split-by-bucket", "--target", "v1"];
 const RATE: &[&str] = &["lp-rate", "unlimited"];
 const POST: &[&str] = &["lp-post", "--dry-run"];
 
