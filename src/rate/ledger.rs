@@ -95,7 +95,9 @@ impl Ledger {
         self.seats.is_empty() && quiet_at < now
     }
 
-    /// Book `need` bytes for a process, or up to `want` if that costs nobody anything.
+    /// Book `want` bytes for a process; as few as `need` if that is all there is and nobody else is there.
+    ///
+    /// Where several take turns each waits for as much as is worth the turn.
     pub fn book(
         &mut self,
         now: u64,
@@ -112,7 +114,10 @@ impl Ledger {
             return Ok(turn);
         };
         let alone = self.seats.iter().all(|seat| seat.who == who);
-        let wait = if alone { wait } else { wait.min(POLL) };
+        let (wait, need) = match alone {
+            true => (wait, need),
+            false => (wait.min(POLL), want.min(self.level.burst).max(need)),
+        };
         self.queue(now, who, need, wait);
         Ok(Err(Turn::Wait(wait)))
     }
@@ -133,9 +138,10 @@ impl Ledger {
         let mut pacer = Pacer::resume(self.limit, self.level, held);
         let time = Duration::from_nanos(now);
         let want = want.min(pacer.level().burst).max(need);
+        let is_alone = self.seats.iter().all(|seat| seat.who == who);
         let mut turn = pacer.book(time, want)?;
         let mut got = want;
-        if turn != Turn::Go && want > need {
+        if turn != Turn::Go && want > need && is_alone {
             turn = pacer.book(time, need)?;
             got = need;
         }
@@ -299,11 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn plenty_is_booked_ahead_and_less_where_it_is_scarce() {
+    fn plenty_is_booked_ahead_and_less_where_it_is_scarce_and_nobody_takes_turns() {
         let mut ledger = full();
         assert_eq!(Ok(Ok(8)), ledger.book(0, who(1), 2, 8, &all));
-        assert_eq!(Ok(Ok(2)), ledger.book(0, who(2), 2, 8, &all));
-        assert!(ledger.book(0, who(3), 2, 8, &all).unwrap().is_err());
+        assert!(ledger.book(0, who(2), 2, 8, &all).unwrap().is_err());
+        let mut ledger = full();
+        assert_eq!(Ok(Ok(8)), ledger.book(0, who(1), 2, 8, &all));
+        assert_eq!(Ok(Ok(2)), ledger.book(0, who(1), 2, 8, &all));
     }
 
     #[test]
