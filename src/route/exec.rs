@@ -358,7 +358,10 @@ impl Crew {
             context: Arc::clone(&hand.pending.context),
             ..Segment::default()
         };
-        let segment = std::mem::replace(&mut hand.pending, next);
+        let mut segment = std::mem::replace(&mut hand.pending, next);
+        // It may wait for long, and the bound is one of memory.
+        segment.bytes.shrink_to_fit();
+        segment.lens.shrink_to_fit();
         if let Err(segment) = hand.inbox.put(segment) {
             hand.is_dead = true;
             self.office.tell(|news| news.lost.push(Lost { segment }));

@@ -596,3 +596,20 @@ fn a_folder_without_permission_is_an_error_and_holds_nothing() {
     assert_eq!(Some(77), ran.last());
     assert_eq!(0, files(&dir.path().join("out")).len());
 }
+
+#[test]
+fn lp_post_takes_every_part_without_further_options() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let split = [SPLIT, "--dir", arg(&out), "--max-lines", "1", "--compress"];
+    run(STREAM.as_bytes(), &split).ok();
+    let script = format!(
+        "{} --dry-run --target serverless out/*/*.lp.gz",
+        program("lp-post")
+    );
+    let there = Pipeline::new().dir(dir.path());
+    let ran = there.run(&[&["sh", "-c", &script]]).ok();
+    for said in ["db/autogen: 2 ", "db/month: 1 "] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}

@@ -250,3 +250,17 @@ fn a_plan_needs_contexts_only_and_writes_nothing_else() {
     assert_eq!(Some(66), run(b"", &[SPLIT, "--plan"]).last());
     assert_eq!(0, files(dir.path()).len());
 }
+
+#[test]
+fn a_signal_ends_the_run_even_if_a_command_never_reads() {
+    let dir = scratch();
+    let (text, _) = crowd(3);
+    let script = format!(
+        "exec 4<&0; {} --exec 'while [ ! -e gone ]; do sleep 0.05; done' <&4 & pid=$!; \
+         until [ -d /proc/$pid/task ] && [ $(ls /proc/$pid/task | wc -l) -gt 3 ]; do :; done; \
+         kill -TERM $pid; wait $pid; echo $?; >gone",
+        program(SPLIT)
+    );
+    let there = Pipeline::new().dir(dir.path()).input(text.as_bytes());
+    assert_eq!("143\n", there.run(&[&["sh", "-c", &script]]).stdout);
+}
