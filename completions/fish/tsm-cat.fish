@@ -6,6 +6,7 @@ complete -c tsm-cat -l start -d 'Export points of this time and later' -r
 complete -c tsm-cat -l stop -d 'Export points before this time' -r
 complete -c tsm-cat -l end -d 'Export points up to and including this time, as influx_inspect does; prefer --stop' -r
 complete -c tsm-cat -l wal-dir -d 'Read the log from this directory, which holds databases as "wal" does' -r -F
+complete -c tsm-cat -s o -l out -d 'Write to this file instead of standard output; it gets its name when it is complete' -r -F
 complete -c tsm-cat -s j -l jobs -d 'Threads that read, merge and print; by default as many as there are processors' -r
 complete -c tsm-cat -l summary -d 'Write the figures of the run to this file, as JSON' -r -F
 complete -c tsm-cat -l internal -d 'Export the server\'s own database _internal as well'
@@ -13,6 +14,7 @@ complete -c tsm-cat -l no-wal -d 'Leave out the log, and with it what the server
 complete -c tsm-cat -l keep-going -d 'Leave out what is damaged instead of ending there'
 complete -c tsm-cat -l per-field -d 'Print one line for each value instead of one for each point'
 complete -c tsm-cat -l lp-only -d 'Print points only, no comments'
+complete -c tsm-cat -l force -d 'Replace the file that --out names if it exists'
 complete -c tsm-cat -l compress -d 'Compress with gzip, on all jobs'
 complete -c tsm-cat -l progress -d 'Draw progress even where nobody seems to look'
 complete -c tsm-cat -l quiet -d 'Never draw progress'

@@ -1,17 +1,20 @@
 //! The arguments of tsm-cat, and what its manual says beyond them.
 
 mod findings;
+pub mod known;
 pub mod run;
 mod sink;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bstr::BString;
 
 use super::exit::Failure;
+use super::out::Out;
+use super::outfile::OutFile;
 use super::{report, value};
 use crate::export::Options;
 use crate::lp::glob::Glob;
@@ -114,6 +117,17 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     pub lp_only: bool,
 
+    /// Write to this file instead of standard output; it gets its name when it is complete
+    ///
+    /// Until then it has another name beside it. A run that fails or is stopped leaves nothing behind. A file that
+    /// exists is an error, but a device or a named pipe is written to. "-" is standard output.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Replace the file that --out names if it exists
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub force: bool,
+
     /// Compress with gzip, on all jobs
     ///
     /// Many members one behind the other, which every reader of gzip takes for one file.
@@ -133,14 +147,30 @@ pub struct Args {
     /// What is told of the run.
     #[command(flatten)]
     pub report: report::Args,
+
+    /// The command line is one of influx_inspect, which knows where to read without being told.
+    #[arg(skip)]
+    pub is_known: bool,
 }
 
 impl Args {
     /// The paths, at least one.
-    pub fn inputs(&self) -> Vec<PathBuf> {
+    pub fn inputs(&self) -> Result<Vec<PathBuf>, Failure> {
         match self.paths.is_empty() {
-            true => vec![PathBuf::from("-")],
-            false => self.paths.clone(),
+            false => Ok(self.paths.clone()),
+            true if self.is_known => Ok(vec![home()?]),
+            true => Ok(vec![PathBuf::from("-")]),
+        }
+    }
+
+    /// Where the output goes, and the file to keep when it is complete.
+    pub fn output(&self) -> anyhow::Result<(Option<OutFile>, Out)> {
+        match self.out.as_deref().filter(|path| *path != Path::new("-")) {
+            None => Ok((None, Out::stdout()?)),
+            Some(path) => {
+                let (file, out) = OutFile::create(path, self.force)?;
+                Ok((Some(file), out))
+            }
         }
     }
 
@@ -200,6 +230,19 @@ impl Args {
             keep_going: self.keep_going,
         })
     }
+}
+
+/// Where influx_inspect reads if nobody says where.
+fn home() -> Result<PathBuf, Failure> {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let path = Path::new(&home).join(".influxdb");
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let path = path.display();
+    Err(Failure::NoInput(format!(
+        "{path}: does not exist, where influx_inspect would read (say where the data is: -datadir DIR -waldir DIR, or as in {EXAMPLE})"
+    )))
 }
 
 /// The error that tells what the trouble was, with the status it stands for.
@@ -289,8 +332,17 @@ pub const MANUAL: &[(&str, &str)] = &[
          counted; shards that it does not know are exported with a warning.",
     ),
     (
+        "COMMAND LINES OF INFLUX_INSPECT",
+        "Those of influx_inspect export work as they are, with one dash or two and with the word export or without: \
+         -database, -retention, -datadir, -waldir, -out, -start, -end, -lponly, -compress, -tsmfile. Without -datadir \
+         and PATH they read ~/.influxdb. What differs: each point is there once and on one line (--per-field gives a \
+         line for each value); deleted values are gone; _internal is left out; without -out the text goes to standard \
+         output; a file that exists is not overwritten without --force; without -waldir the log is looked for where \
+         the layout puts it; damage is an error. A file or folder called export is spelled ./export.",
+    ),
+    (
         "EXAMPLES",
-        "Everything, compressed:\n\n    tsm-cat /var/lib/influxdb | gzip >export.lp.gz\n\nOne year of two \
+        "Everything, compressed:\n\n    tsm-cat --compress -o export.lp.gz /var/lib/influxdb\n\nOne year of two \
          measurements:\n\n    tsm-cat --start 2020-01-01 --stop 2021-01-01 -m cpu -m 'disk*' /var/lib/influxdb\n\nOne \
          file that was copied here:\n\n    tsm-cat -d telegraf -r autogen 000000012-000000003.tsm",
     ),
@@ -298,8 +350,8 @@ pub const MANUAL: &[(&str, &str)] = &[
         "EXIT STATUS",
         "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason: look at the \
          messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
-         --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n74  an \
-         I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
+         --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n73  the \
+         file that --out names exists: move it away, or --force.\n\n74  an I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
          standard output went away, as with head.",
     ),
     (

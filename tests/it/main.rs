@@ -19,4 +19,6 @@ mod oracle;
 mod pipeline;
 mod server;
 mod tsm_cat;
+mod tsm_cat_known;
+mod tsm_cat_out;
 mod validate;

@@ -5,7 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::harness::{Ran, entries, fixture, fixture_arg, gunzip, pipeline, points, run, scratch};
+use crate::harness::{
+    Ran, copy, entries, fixture, fixture_arg, gunzip, pipeline, points, run, scratch,
+};
 
 fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
@@ -40,20 +42,6 @@ fn values(text: &[u8]) -> Vec<String> {
     }
     all.sort();
     all
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (
-            entry.as_ref().unwrap().path(),
-            to.join(entry.unwrap().file_name()),
-        );
-        match from.is_dir() {
-            true => copy(&from, &to),
-            false => fs::copy(from, to).map(|_| ()).unwrap(),
-        }
-    }
 }
 
 #[test]

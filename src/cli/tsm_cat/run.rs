@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::findings::Findings;
 use super::sink::Sink;
 use super::{Args, EXAMPLE, NAME, refused, spooled};
-use crate::cli::out::Out;
+use crate::cli::outfile::OutFile;
 use crate::cli::report::Progress;
 use crate::cli::{Outcome, exit, input, report};
 use crate::export::Options;
@@ -27,13 +27,15 @@ const LEVEL: u32 = 1;
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let progress = Progress::start(NAME, args.progress, None);
     let level = args.compress.then_some(LEVEL);
+    let options = args.options()?;
+    let (file, out) = args.output()?;
     let mut cat = Cat {
-        options: args.options()?,
+        options,
         means: Means {
             jobs: args.jobs(),
             level,
         },
-        sink: Sink::new(Out::stdout()?.beside(&progress), level, args.lp_only),
+        sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
         progress: progress.clone(),
         catalog: Catalog::default(),
@@ -41,6 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         at: At::default(),
     };
     let result = cat.export(&args);
+    let result = result.and_then(|()| file.map_or(Ok(()), OutFile::keep));
     let result = result.map(|()| Outcome::after(cat.findings.lost()));
     progress.finish();
     report::finish(NAME, &args.report, &cat.figures(), result)
@@ -95,7 +98,7 @@ impl Cat {
     fn find(&mut self, args: &Args) -> anyhow::Result<()> {
         let wanted = args.wanted();
         let (piped, paths): (Vec<_>, Vec<PathBuf>) = args
-            .inputs()
+            .inputs()?
             .into_iter()
             .partition(|path| path == Path::new("-"));
         self.catalog
