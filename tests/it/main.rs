@@ -3,6 +3,7 @@
 
 mod damage;
 mod docs;
+mod forge;
 mod harness;
 mod live;
 mod lp_filter;
@@ -20,5 +21,8 @@ mod pipeline;
 mod server;
 mod tsm_cat;
 mod tsm_cat_known;
+mod tsm_cat_list;
 mod tsm_cat_out;
+mod tsm_cat_schema;
+mod tsm_cat_since;
 mod validate;
