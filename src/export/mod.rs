@@ -539,8 +539,8 @@ mod tests {
             (2000, 6000, 3000),
             (report.points, report.values, report.blocks)
         );
-        // Six blocks of each of three fields, and what is left over.
-        assert_eq!(BTreeSet::from([12, 2000 % 12]), sizes);
+        // Eleven blocks of each of three fields, and what is left over.
+        assert_eq!(BTreeSet::from([22, 2000 % 22]), sizes);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const BUDGET: usize = 32 << 20;
 /// What a thousand values may take of it.
 const WEIGHT: usize = 48 << 10;
 /// Buffers up to this size are used again.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 2 << 20;
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]

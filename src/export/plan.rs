@@ -22,7 +22,7 @@ use super::{Finding, Oddity, Options, Report};
 
 /// Weight of a slice with few fields and of a unit of short series. A block of a thousand numbers weighs 1 and
 /// takes 16 KB decoded.
-const LIGHT: usize = 16;
+const LIGHT: usize = 32;
 /// Weight up to which slices grow with the number of blocks that reach over a cut.
 const HEAVY: usize = 1024;
 /// Values of the log that count as one block.

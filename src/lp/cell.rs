@@ -75,8 +75,14 @@ pub fn decimals(text: &[u8]) -> Option<usize> {
 /// Put a signed integer there, without the `i`; the length of its text.
 #[inline]
 pub fn signed(value: i64, cell: &mut Cell) -> usize {
-    cell[0] = b'-';
-    digits(value.unsigned_abs(), cell, usize::from(value < 0))
+    signed_at(value, cell, 0)
+}
+
+/// The same from byte `at` on, which is 0 or 1; where it ends.
+#[inline]
+pub fn signed_at(value: i64, cell: &mut Cell, at: usize) -> usize {
+    cell[at % SIZE] = b'-';
+    digits(value.unsigned_abs(), cell, at + usize::from(value < 0))
 }
 
 /// Put an unsigned integer there, without the `u`; the length of its text.
@@ -87,7 +93,7 @@ pub fn unsigned(value: u64, cell: &mut Cell) -> usize {
 
 const E8: u64 = 100_000_000;
 
-/// Put the digits from `at` on, which is 0 or 1; where they end.
+/// Put the digits from `at` on; where they end. There must be room for all of them.
 #[inline]
 fn digits(value: u64, cell: &mut Cell, at: usize) -> usize {
     if value < E8 {

@@ -106,18 +106,48 @@ pub fn encode(place: Place, name: &[u8], out: &mut Vec<u8>) {
 
 /// Append a string value with its quotes.
 pub fn encode_string(value: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = value;
-    while let Some(at) = memchr2(b'"', b'\\', rest) {
-        let (head, tail) = rest.split_at(at);
-        out.extend_from_slice(head);
-        out.push(b'\\');
-        let (special, tail) = tail.split_at(1);
-        out.extend_from_slice(special);
-        rest = tail;
+    let is_special = |c: &u8| *c == b'"' || *c == b'\\';
+    let start = out.len();
+    // As long as it can become; the first and the last quote are there already.
+    out.resize(start + 2 * value.len() + 2, b'"');
+    let place = out.get_mut(start..).unwrap_or_default();
+    let (chunks, tail) = value.as_chunks::<16>();
+    let mut at = 1;
+    for chunk in chunks {
+        // Without a branch for each byte: a comparison of vectors.
+        let is_plain = !chunk.iter().fold(false, |any, c| any | is_special(c));
+        match place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(place) if is_plain => {
+                *place = *chunk;
+                at += chunk.len();
+            }
+            _ => at = escape(chunk, place, at),
+        }
     }
-    out.extend_from_slice(rest);
-    out.push(b'"');
+    at = escape(tail, place, at);
+    out.truncate(start + at + 1);
+    if let Some(last) = out.last_mut() {
+        *last = b'"';
+    }
+}
+
+/// Put some bytes of a string at `at`, with a backslash before those that need one; where they end.
+#[inline]
+fn escape(bytes: &[u8], place: &mut [u8], mut at: usize) -> usize {
+    for c in bytes {
+        let is_special = *c == b'"' || *c == b'\\';
+        let n = usize::from(is_special);
+        // The byte takes the place of a backslash that is not needed.
+        if let Some(pair) = place
+            .get_mut(at..)
+            .and_then(|rest| rest.first_chunk_mut::<2>())
+        {
+            pair[0] = b'\\';
+            pair[n] = *c;
+        }
+        at += 1 + n;
+    }
+    at
 }
 
 /// Append the string that the bytes between two quotes spell.

@@ -99,6 +99,7 @@ impl Cache {
     /// Unpack the loaded entry and, if all of it is readable, do what it says.
     fn apply(&mut self) -> Result<(), ErrorKind> {
         let payload = self.packed.get(HEADER..).unwrap_or_default();
+        self.body.clear();
         snappy::unpack(payload, &mut self.body)?;
         let code = self.code();
         let series = &mut self.series;
