@@ -1,6 +1,6 @@
 //! Times that fields share: each packed section is unpacked once, and its text is kept for the next series.
 
-use crate::lp::cell;
+use crate::lp::cell::{self, Cell};
 use crate::tsm::Error;
 use crate::tsm::block::Block;
 
@@ -16,13 +16,56 @@ pub type Stamp = [u8; cell::SIZE];
 pub fn stamp<'a>(times: impl ExactSizeIterator<Item = &'a i64>, out: &mut Vec<Stamp>) {
     let start = out.len();
     out.resize(start + times.len(), [b' '; cell::SIZE]);
+    let mut long = Long::default();
     // Written where they stay: what has just been written in small pieces is slow to copy.
     for (time, stamp) in times.zip(out.iter_mut().skip(start)) {
         // A time has twenty characters at most.
-        let n = cell::signed_at(*time, stamp, 1);
+        let n = match u64::try_from(*time) {
+            Ok(time) if time >= LONG => long.put(time, stamp),
+            _ => cell::signed_at(*time, stamp, 1),
+        };
         stamp[0] = b' ';
         stamp[n % cell::SIZE] = b'\n';
         stamp[cell::SIZE - 1] = n as u8 + 1;
+    }
+}
+
+/// From here on a time has seventeen digits or more.
+const LONG: u64 = cell::E8 * cell::E8;
+
+/// The parts of the time before: times that follow each other differ in few of them.
+#[derive(Default)]
+struct Long {
+    parts: [u64; 3],
+    head: Cell,
+    /// Where the first part ends.
+    at: usize,
+    texts: [[u8; 8]; 2],
+}
+
+impl Long {
+    /// Put a time there, from the second byte on; where it ends.
+    #[inline]
+    fn put(&mut self, time: u64, stamp: &mut Stamp) -> usize {
+        let (rest, low) = (time / cell::E8, time % cell::E8);
+        let (high, middle) = (rest / cell::E8, rest % cell::E8);
+        if self.parts[0] != high {
+            self.parts[0] = high;
+            self.at = cell::signed_at(high as i64, &mut self.head, 1);
+        }
+        for (part, (known, text)) in [middle, low]
+            .into_iter()
+            .zip(self.parts.iter_mut().skip(1).zip(&mut self.texts))
+        {
+            if *known != part || text[0] == 0 {
+                (*known, *text) = (part, cell::eight(part));
+            }
+        }
+        *stamp = self.head;
+        self.texts.iter().fold(self.at, |at, text| {
+            cell::put(*text, stamp, at);
+            at + text.len()
+        })
     }
 }
 
