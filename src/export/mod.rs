@@ -352,7 +352,11 @@ mod tests {
                 path: PathBuf::from("a.tsm"),
                 survey: Survey::of(&file).unwrap(),
                 file,
-                deleted: tombstone::read(&deleted[..]).unwrap().0,
+                deleted: {
+                    let scratch = tempfile::tempfile;
+                    let mut space = tombstone::Space::new(&scratch);
+                    tombstone::read(&deleted[..], &mut space).unwrap().0
+                },
             });
         }
 

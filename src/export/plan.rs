@@ -276,7 +276,9 @@ impl Head<'_> {
             deleted,
         } = self;
         let origin = Origin::File(file, cursor.kind());
-        let deleted = deleted.ranges(cursor.key());
+        let deleted = deleted
+            .ranges(cursor.key())
+            .map_err(|err| Trouble::new(&member.path, err))?;
         let first = group.entries.len();
         loop {
             let at = cursor.at();
