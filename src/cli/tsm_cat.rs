@@ -495,7 +495,7 @@ pub const MANUAL: &[(&str, &str)] = &[
          measurements:\n\n    tsm-cat --start 2020-01-01 --stop 2021-01-01 -m cpu -m 'disk*' /var/lib/influxdb\n\nOne \
          file that was copied here:\n\n    tsm-cat -d telegraf -r autogen 000000012-000000003.tsm\n\nOne file for each \
          shard, four at a time:\n\n    tsm-cat --list --no-header /var/lib/influxdb | cut -f3 |\n\
-        \x20       xargs -P4 -I{} tsm-cat --shard {} -o shard-{}.lp /var/lib/influxdb\n\nWhat InfluxDB \
+        \x20       parallel -j4 'tsm-cat --shard {} -o shard-{}.lp /var/lib/influxdb'\n\nWhat InfluxDB \
          Cloud Serverless would refuse, and the same data with that mended:\n\n    tsm-cat --schema --validate \
          serverless -d telegraf /var/lib/influxdb\n\n    tsm-cat -d telegraf /var/lib/influxdb | lp-filter --cast \
          cpu.count=float\n\nThe buckets for all of it:\n\n    tsm-cat --context-only /var/lib/influxdb | lp-split-by-bucket | lp-post --create-buckets",
