@@ -4,6 +4,8 @@ use std::io;
 
 use crate::rows::Kind;
 
+pub mod archive;
+pub mod backup;
 pub mod block;
 pub mod encoding;
 pub mod file;
@@ -14,6 +16,7 @@ pub mod meta;
 pub mod place;
 pub mod shard;
 pub mod source;
+pub mod spool;
 mod stream;
 pub mod tombstone;
 pub mod tree;
@@ -196,6 +199,9 @@ pub enum ErrorKind {
         /// How many bytes are left for them.
         left: usize,
     },
+    /// A tar archive that is not in order.
+    #[error(transparent)]
+    Archive(archive::Fault),
 }
 
 /// Why a file could not be read to its end.
