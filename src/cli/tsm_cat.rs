@@ -221,7 +221,7 @@ pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
         Error::Missing(_) => Failure::NoInput(text).into(),
         Error::Denied { .. } => Failure::NoPermission(text).into(),
         Error::Usage(_) => Failure::Usage(text).into(),
-        Error::Twice(_) => Failure::Data(text).into(),
+        Error::Twice(_) | Error::Damaged(_) => Failure::Data(text).into(),
         Error::Io { .. } => place.into(),
     }
 }

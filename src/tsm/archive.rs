@@ -55,6 +55,9 @@ pub enum Fault {
         /// What it leads to.
         target: BString,
     },
+    /// A compressed archive that does not unpack.
+    #[error("archive: {0}")]
+    Gzip(String),
     /// The archive just stops.
     #[error("tar archive ends without its end mark")]
     NoEnd,

@@ -202,6 +202,9 @@ pub enum ErrorKind {
     /// A tar archive that is not in order.
     #[error(transparent)]
     Archive(archive::Fault),
+    /// A backup whose manifest is not in order.
+    #[error(transparent)]
+    Backup(backup::Fault),
 }
 
 /// Why a file could not be read to its end.
@@ -213,6 +216,17 @@ pub enum ReadError {
     /// The bytes do not hold what they should.
     #[error(transparent)]
     Damage(#[from] Error),
+}
+
+impl ReadError {
+    /// Damage that came out of a reader, which can only hand on errors of the system, as damage.
+    pub fn settled(self) -> Self {
+        let Self::Io(err) = &self else {
+            return self;
+        };
+        let damage = err.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        damage.cloned().map_or(self, Self::Damage)
+    }
 }
 
 /// Something odd in a storage file that costs no data which the server itself would have kept.

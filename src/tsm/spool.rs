@@ -1,7 +1,7 @@
 //! Bytes put aside: one file without a name, in which each part has its place.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,9 +30,25 @@ impl Spool {
     /// Put everything that `from` gives behind what is there.
     pub fn add(&mut self, from: &mut impl Read) -> io::Result<Source> {
         let start = self.len;
-        let n = io::copy(from, &mut &*self.file)?;
+        let n = io::copy(from, &mut Put(&self.file))?;
         self.len += n;
         Ok(Source::region(Arc::clone(&self.file), start, n))
+    }
+}
+
+/// Tells whose fault it is where nothing can be written: the file has no name that could.
+struct Put<'a>(&'a File);
+
+impl Write for Put<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(|err| match err.kind() {
+            io::ErrorKind::Interrupted => err,
+            kind => io::Error::new(kind, format!("temporary file: {err}")),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
