@@ -107,7 +107,8 @@ impl Catalog {
         if tree.without_logs {
             self.notes.push(Note::WithoutLog(path.to_path_buf()));
         }
-        let packed = |known: Option<(PathBuf, Vec<u8>)>, parse: fn(&[u8]) -> Result<Meta, MetaError>| {
+        let packed = |known: Option<(PathBuf, Vec<u8>)>,
+                      parse: fn(&[u8]) -> Result<Meta, MetaError>| {
             known.map(|(path, bytes)| (path, parse(&bytes).map_err(|err| err.to_string())))
         };
         let meta = packed(tree.archived_meta, Meta::parse)

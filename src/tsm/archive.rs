@@ -159,7 +159,11 @@ impl<R: Read> Archive<R> {
             if code == b'S' || own.is_sparse {
                 return Err(fault(Fault::Sparse { name: raw }).into());
             }
-            let target = || own.link.clone().unwrap_or_else(|| until_nul(&header[157..257]));
+            let target = || {
+                own.link
+                    .clone()
+                    .unwrap_or_else(|| until_nul(&header[157..257]))
+            };
             let is_folder = raw.ends_with(b"/");
             let what = match code {
                 b'1' => What::Twin(plain(target()).map_err(fault)?),
@@ -170,7 +174,12 @@ impl<R: Read> Archive<R> {
                 _ => What::File,
             };
             let name = plain(raw).map_err(fault)?;
-            return Ok(Some(Member { name, what, len, at }));
+            return Ok(Some(Member {
+                name,
+                what,
+                len,
+                at,
+            }));
         }
     }
 
@@ -237,7 +246,9 @@ impl<R: Read> Archive<R> {
 /// The contents of the member at hand; an end before theirs is an error.
 impl<R: Read> Read for Archive<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(out.len());
         let n = self.source.read(out.get_mut(..most).unwrap_or_default())?;
         if n == 0 && most > 0 {
             let missing = usize::try_from(self.left).unwrap_or(usize::MAX);
@@ -273,11 +284,19 @@ fn number(field: &[u8]) -> Option<u64> {
     }
     let digits = field.trim_with(|c| matches!(c, ' ' | '\0'));
     let is_octal = digits.iter().all(|c| (b'0'..=b'7').contains(c));
-    is_octal.then(|| digits.iter().fold(0, |sum, c| sum << 3 | u64::from(c - b'0')))
+    is_octal.then(|| {
+        digits
+            .iter()
+            .fold(0, |sum, c| sum << 3 | u64::from(c - b'0'))
+    })
 }
 
 fn until_nul(field: &[u8]) -> BString {
-    field.split(|byte| *byte == 0).next().unwrap_or_default().into()
+    field
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default()
+        .into()
 }
 
 /// The name in a header. Only POSIX headers have a prefix; GNU keeps times in its place.
@@ -379,7 +398,9 @@ mod tests {
         let (mut archive, mut all) = (Archive::new(bytes), Vec::new());
         while let Some(member) = archive.advance().map_err(|err| err.to_string())? {
             let mut contents = Vec::new();
-            archive.read_to_end(&mut contents).map_err(|err| err.to_string())?;
+            archive
+                .read_to_end(&mut contents)
+                .map_err(|err| err.to_string())?;
             all.push((member.name.to_string(), member.what, contents));
         }
         Ok(all)
@@ -398,11 +419,17 @@ mod tests {
     fn members_of_every_size_are_read_and_folders_have_none() {
         let sizes = [0, 1, 511, 512, 513, 1025];
         let contents = |n: usize| vec![b'x'; n];
-        let mut members: Vec<_> = sizes.iter().map(|n| member(&format!("./a//{n}"), b'0', &contents(*n))).collect();
+        let mut members: Vec<_> = sizes
+            .iter()
+            .map(|n| member(&format!("./a//{n}"), b'0', &contents(*n)))
+            .collect();
         members.push(member("/d/", b'5', b""));
         members.push(member("v7/", 0, b""));
         members.push(member("v7/f", 0, b"7"));
-        let mut expected: Vec<_> = sizes.iter().map(|n| file(&format!("a/{n}"), &contents(*n))).collect();
+        let mut expected: Vec<_> = sizes
+            .iter()
+            .map(|n| file(&format!("a/{n}"), &contents(*n)))
+            .collect();
         expected.push(("d".into(), What::Folder, vec![]));
         expected.push(("v7".into(), What::Folder, vec![]));
         expected.push(file("v7/f", b"7"));
@@ -423,7 +450,9 @@ mod tests {
         let long = "n".repeat(300);
         let pax = |key: &str, value: &str| {
             let rest = format!(" {key}={value}\n");
-            let n = (1..).find(|n| n - n.to_string().len() == rest.len()).unwrap();
+            let n = (1..)
+                .find(|n| n - n.to_string().len() == rest.len())
+                .unwrap();
             format!("{n}{rest}").into_bytes()
         };
         let members = [
@@ -440,7 +469,12 @@ mod tests {
             member("x", b'g', &pax("comment", "of git")),
             member("c", b'0', b"4"),
         ];
-        let expected = vec![file(&long, b"1"), file("b", b"2"), file(&long, b"3"), file("c", b"4")];
+        let expected = vec![
+            file(&long, b"1"),
+            file("b", b"2"),
+            file(&long, b"3"),
+            file("c", b"4"),
+        ];
         assert_eq!(Ok(expected), read(&archive(&members)));
     }
 
@@ -451,7 +485,10 @@ mod tests {
         let gnu = signed(posix).to_vec();
         posix[257..265].copy_from_slice(b"ustar\x0000");
         let posix = signed(posix).to_vec();
-        assert_eq!(Ok(vec!["name".into(), "pre/name".into()]), names(&[gnu, posix]));
+        assert_eq!(
+            Ok(vec!["name".into(), "pre/name".into()]),
+            names(&[gnu, posix])
+        );
     }
 
     #[test]
@@ -462,7 +499,10 @@ mod tests {
             link("c", b'2', "../../etc/passwd"),
             link("d", b'3', ""),
         ];
-        let mut what = read(&archive(&members)).unwrap().into_iter().map(|(_, what, _)| what);
+        let mut what = read(&archive(&members))
+            .unwrap()
+            .into_iter()
+            .map(|(_, what, _)| what);
         assert_eq!(Some(What::File), what.next());
         assert_eq!(Some(What::Twin("a".into())), what.next());
         assert_eq!(Some(What::Link), what.next());
@@ -475,22 +515,42 @@ mod tests {
             let said = names(&[member(name, b'0', b"")]).unwrap_err();
             assert!(said.contains("leads out"), "{said}");
         }
-        assert_eq!(Ok(vec!["..a/b..".into()]), names(&[member("..a/b..", b'0', b"")]));
+        assert_eq!(
+            Ok(vec!["..a/b..".into()]),
+            names(&[member("..a/b..", b'0', b"")])
+        );
     }
 
     #[test]
     fn sizes_can_be_huge_and_cost_nothing() {
         let mut huge = header(b"a", b'0', 0, b"");
-        huge[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        huge[124..136].copy_from_slice(&[
+            0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        ]);
         let said = read(&archive(&[signed(huge).to_vec()])).unwrap_err();
         assert!(said.contains("bytes are missing"), "{said}");
         huge[124..136].copy_from_slice(b"00000000009\0");
-        assert!(read(&archive(&[signed(huge).to_vec()])).unwrap_err().contains("no number"));
+        assert!(
+            read(&archive(&[signed(huge).to_vec()]))
+                .unwrap_err()
+                .contains("no number")
+        );
         huge[124..136].copy_from_slice(&[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert!(read(&archive(&[signed(huge).to_vec()])).unwrap_err().contains("no number"));
+        assert!(
+            read(&archive(&[signed(huge).to_vec()]))
+                .unwrap_err()
+                .contains("no number")
+        );
         let name = header(b"a", b'L', MAX_NAME + 1, b"").to_vec();
         assert!(read(&name).unwrap_err().contains("cannot be read"));
-        for record in [&b"5 a=b\n"[..], b"99 a=b\n", b"x a=b\n", b"6 a b\n", b"7 size=\n", b"0 "] {
+        for record in [
+            &b"5 a=b\n"[..],
+            b"99 a=b\n",
+            b"x a=b\n",
+            b"6 a b\n",
+            b"7 size=\n",
+            b"0 ",
+        ] {
             let said = read(&archive(&[member("a", b'x', record)])).unwrap_err();
             assert!(said.contains("cannot be read"), "{said}");
         }

@@ -86,7 +86,10 @@ impl Backup {
                 shard: Some(id),
             },
             file: file_name(entry.get("fileName").unwrap_or(&Value::Null))?,
-            changed: entry.get("lastModified").and_then(Value::as_i64).unwrap_or(0),
+            changed: entry
+                .get("lastModified")
+                .and_then(Value::as_i64)
+                .unwrap_or(0),
         };
         let known = self.shards.get(&id);
         self.replaced += u64::from(known.is_some());
@@ -136,8 +139,10 @@ mod tests {
         };
         let files: Vec<_> = shards.iter().map(file).collect();
         let files = files.join(",");
-        format!(r#"{{"meta":{{"fileName":"{stamp}.meta","size":1}},"limited":false,"files":[{files}]}}"#)
-            .into_bytes()
+        format!(
+            r#"{{"meta":{{"fileName":"{stamp}.meta","size":1}},"limited":false,"files":[{files}]}}"#
+        )
+        .into_bytes()
     }
 
     fn files(backup: &Backup) -> Vec<&str> {
@@ -148,13 +153,21 @@ mod tests {
     fn the_newest_archive_of_each_shard_counts() {
         let mut backup = Backup::default();
         backup.add(&manifest("3", &[(1, 0), (2, 5)])).unwrap();
-        backup.add(&manifest("2", &[(1, 0), (2, 6), (3, 0)])).unwrap();
+        backup
+            .add(&manifest("2", &[(1, 0), (2, 6), (3, 0)]))
+            .unwrap();
         backup.add(&manifest("1", &[])).unwrap();
         let expected = vec!["3.s1.tar.gz", "2.s2.tar.gz", "2.s3.tar.gz"];
         assert_eq!(expected, files(&backup));
-        assert_eq!((Some("3.meta"), 2), (backup.meta.as_deref(), backup.replaced));
+        assert_eq!(
+            (Some("3.meta"), 2),
+            (backup.meta.as_deref(), backup.replaced)
+        );
         let names = &backup.shards().next().unwrap().names;
-        assert_eq!((Some("d b".into()), Some(1)), (names.database.clone(), names.shard));
+        assert_eq!(
+            (Some("d b".into()), Some(1)),
+            (names.database.clone(), names.shard)
+        );
     }
 
     #[test]
@@ -167,7 +180,14 @@ mod tests {
             assert_eq!(Err(Fault::Name(name.into())), with(name));
         }
         assert_eq!(Ok(()), with("x"));
-        for text in ["", "{", "{}", "[]", r#"{"files":[{}]}"#, r#"{"files":[{"shardID":-1}]}"#] {
+        for text in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            r#"{"files":[{}]}"#,
+            r#"{"files":[{"shardID":-1}]}"#,
+        ] {
             assert!(Backup::default().add(text.as_bytes()).is_err(), "{text}");
         }
         assert_eq!(Ok(()), Backup::default().add(br#"{"files":null}"#));
@@ -175,7 +195,10 @@ mod tests {
 
     #[test]
     fn metadata_of_a_real_backup_is_read_and_no_part_of_it() {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/influxdb-1.6-backup/");
+        let root = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/influxdb-1.6-backup/"
+        );
         let file = std::fs::read(format!("{root}20261122T184240Z.meta")).unwrap();
         let known = meta(&file).unwrap();
         assert_eq!(b"typeconf", &known.shard(64).unwrap().database[..]);

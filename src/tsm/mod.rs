@@ -224,7 +224,9 @@ impl ReadError {
         let Self::Io(err) = &self else {
             return self;
         };
-        let damage = err.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let damage = err
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>());
         damage.cloned().map_or(self, Self::Damage)
     }
 }

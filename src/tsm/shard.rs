@@ -184,7 +184,7 @@ pub struct Shard {
 /// Entries of an index that cannot be right are left to whoever walks the index.
 pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<Shard>, Trouble> {
     let mut shard = Shard::default();
-    let opened = gather(disk, files, &mut shard)?;
+    let opened = gather(disk, files, &mut shard, keep_going)?;
     let gone = opened.segments.is_empty() && opened.files.is_empty() && !opened.exists;
     if gone {
         return Ok(None);

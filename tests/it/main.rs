@@ -19,4 +19,5 @@ mod oracle;
 mod pipeline;
 mod server;
 mod tsm_cat;
+mod tsm_cat_sources;
 mod validate;

@@ -65,12 +65,15 @@ pub(super) fn gather(
     disk: &dyn Disk,
     files: &Files,
     shard: &mut Shard,
+    keep_going: bool,
 ) -> Result<Gathered, Trouble> {
     let mut held = files.opened.clone();
-    if let Some(packed) = &files.packed {
-        held.extend(packed.unpack(disk)?);
+    if let Some(packed) = &files.packed
+        && let Err(trouble) = packed.unpack(disk, &mut held)
+    {
+        shard.bear(trouble, keep_going)?;
     }
-    let is_held = !held.is_empty();
+    let is_held = !held.is_empty() || files.packed.is_some();
     let mut tries = 0;
     loop {
         tries += 1;
@@ -160,8 +163,7 @@ fn open_data(
         note_strays(folder, without_companions(others, &data), strays);
         paths.extend(data);
     }
-    let is_data =
-        |held: &&Opened| !is_held_segment(held) && !has_extension(&held.0, "tombstone");
+    let is_data = |held: &&Opened| !is_held_segment(held) && !has_extension(&held.0, "tombstone");
     paths.extend(held.iter().filter(is_data).map(|(path, _)| path.clone()));
     let is_alone = paths.len() == 1;
     let mut ranked = Vec::new();
@@ -194,7 +196,10 @@ fn open_data(
 fn held_pair(held: &[Opened], path: &Path) -> Option<(Source, Option<Opened>)> {
     let of = |path: &Path| held.iter().find(|(known, _)| known == path);
     let (_, source) = of(path)?;
-    Some((source.clone(), of(&path.with_extension("tombstone")).cloned()))
+    Some((
+        source.clone(),
+        of(&path.with_extension("tombstone")).cloned(),
+    ))
 }
 
 /// Whether it is a segment: by its name, or, where that says nothing, by how it starts.

@@ -21,8 +21,8 @@ impl Packed {
         }
     }
 
-    /// The files of the shard.
-    pub(super) fn unpack(&self, disk: &dyn Disk) -> Result<Vec<Opened>, Trouble> {
+    /// Put the files of the shard behind `files`: all of them, or those before the damage.
+    pub(super) fn unpack(&self, disk: &dyn Disk, files: &mut Vec<Opened>) -> Result<(), Trouble> {
         let trouble = |err: io::Error| Trouble::new(&self.path, err);
         let source = match &self.source {
             Some(source) => source.clone(),
@@ -32,18 +32,25 @@ impl Packed {
         let mut head = Vec::new();
         let mut start = source.reader().take(2);
         start.read_to_end(&mut head).map_err(trouble)?;
-        let files = match head[..] == [0x1f, 0x8b] {
-            true => self.members(MultiGzDecoder::new(source.reader()), &mut spool),
-            false => self.members(source.reader(), &mut spool),
+        let done = match head[..] == [0x1f, 0x8b] {
+            true => self.members(MultiGzDecoder::new(source.reader()), &mut spool, files),
+            false => self.members(source.reader(), &mut spool, files),
         };
-        files.map_err(|cause| Trouble::new(&self.path, cause))
+        done.map_err(|cause| Trouble::new(&self.path, cause))
     }
 
-    fn members(&self, source: impl Read, spool: &mut Spool) -> Result<Vec<Opened>, ReadError> {
-        let (mut archive, mut files) = (Archive::new(Unpacked(source)), Vec::<Opened>::new());
+    fn members(
+        &self,
+        source: impl Read,
+        spool: &mut Spool,
+        files: &mut Vec<Opened>,
+    ) -> Result<(), ReadError> {
+        let mut archive = Archive::new(Unpacked(source));
         while let Some(member) = archive.advance().map_err(ReadError::settled)? {
             let name = member.name.rsplit_str("/").next().unwrap_or_default();
-            let is_ours = [&b".tsm"[..], b".tombstone"].iter().any(|end| name.ends_with(end));
+            let is_ours = [&b".tsm"[..], b".tombstone"]
+                .iter()
+                .any(|end| name.ends_with(end));
             if !is_ours {
                 continue;
             }
@@ -58,7 +65,7 @@ impl Packed {
             files.retain(|(known, _)| *known != path);
             files.push((path, source));
         }
-        Ok(files)
+        Ok(())
     }
 }
 
@@ -137,7 +144,10 @@ mod tests {
     #[test]
     fn files_of_an_archive_are_ranked_by_their_names() {
         let names = ["000000001-000000001.tsm", "000000002-000000001.tsm"];
-        let expected: Vec<_> = names.iter().map(|name| Path::new("a.s1.tar.gz").join(name)).collect();
+        let expected: Vec<_> = names
+            .iter()
+            .map(|name| Path::new("a.s1.tar.gz").join(name))
+            .collect();
         assert_eq!(Ok(expected.clone()), opened(&good()));
         assert_eq!(Ok(expected), opened(&gzip(&good())));
     }

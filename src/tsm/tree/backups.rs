@@ -13,11 +13,7 @@ use crate::tsm::place::{Error, list, name_of};
 use crate::tsm::shard::{Files, Packed};
 
 /// The shards in a folder that holds manifests of backups; `None` where it holds none.
-pub fn backups(
-    path: &Path,
-    wanted: &Wanted,
-    spool: Option<&Path>,
-) -> Result<Option<Tree>, Error> {
+pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Option<Tree>, Error> {
     if !path.is_dir() {
         return Ok(None);
     }
@@ -44,7 +40,10 @@ pub fn backups(
     walker.tree.backup_meta = metadata(path, &backup)?;
     for packed in backup.shards() {
         let levels = [Level::Database, Level::Policy, Level::Shard];
-        if !levels.into_iter().all(|level| walker.is_wanted(level, &packed.names)) {
+        if !levels
+            .into_iter()
+            .all(|level| walker.is_wanted(level, &packed.names))
+        {
             continue;
         }
         let archive = path.join(&packed.file);

@@ -67,6 +67,8 @@ pub struct Unpacker<R> {
     data_spool: Spool,
     logs: BTreeMap<Names, Put>,
     log_spool: Spool,
+    /// What links can stand for and nothing else.
+    copies: Put,
     /// Manifests, metadata and archives of portable backups.
     backup: Put,
     meta: Option<(PathBuf, Vec<u8>)>,
@@ -96,6 +98,7 @@ impl<R: Read> Unpacker<R> {
             data_spool: spool()?,
             logs: BTreeMap::new(),
             log_spool: spool()?,
+            copies: Put::new(),
             backup: Put::new(),
             meta: None,
             done: BTreeSet::new(),
@@ -106,6 +109,11 @@ impl<R: Read> Unpacker<R> {
             is_over: false,
             how,
         })
+    }
+
+    /// Whether all of it was read.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The shards that are complete, and what was seen up to there; `None` behind the last of them.
@@ -172,12 +180,20 @@ impl<R: Read> Unpacker<R> {
                 read.map_err(|err| self.trouble(err.into()))?;
                 self.meta = Some((self.path(&member.name), bytes));
                 if !self.done.is_empty() {
-                    self.stray(member, "metadata that stands behind the data (pack it before)", false);
+                    self.stray(
+                        member,
+                        "metadata that stands behind the data (pack it before)",
+                        false,
+                    );
                 }
             }
             Role::Backup => {
                 let source = self.aside(member)?;
                 self.backup.insert(member.name.clone(), source);
+            }
+            Role::Copy => {
+                let source = self.aside(member)?;
+                self.copies.insert(member.name.clone(), source);
             }
             Role::Stray(what, is_data) => self.stray(member, what, is_data),
             Role::Data(_) | Role::Nothing => {}
@@ -192,11 +208,18 @@ impl<R: Read> Unpacker<R> {
         self.wants_logs |= role::is_below(member, b"data");
         let source = match &member.what {
             What::Twin(target) => self.twin(member, target)?,
-            _ => self.data_spool.add(&mut self.archive).map_err(|err| self.trouble(err.into()))?,
+            _ => self
+                .data_spool
+                .add(&mut self.archive)
+                .map_err(|err| self.trouble(err.into()))?,
         };
         let put = self.data.entry(names).or_default();
         if put.insert(member.name.clone(), source).is_some() {
-            self.stray(member, "an earlier file of the same name in the archive", false);
+            self.stray(
+                member,
+                "an earlier file of the same name in the archive",
+                false,
+            );
         }
         Ok(())
     }
@@ -207,11 +230,18 @@ impl<R: Read> Unpacker<R> {
         }
         let source = match &member.what {
             What::Twin(target) => self.twin(member, target)?,
-            _ => self.log_spool.add(&mut self.archive).map_err(|err| self.trouble(err.into()))?,
+            _ => self
+                .log_spool
+                .add(&mut self.archive)
+                .map_err(|err| self.trouble(err.into()))?,
         };
         let put = self.logs.entry(names).or_default();
         if put.insert(member.name.clone(), source).is_some() {
-            self.stray(member, "an earlier file of the same name in the archive", false);
+            self.stray(
+                member,
+                "an earlier file of the same name in the archive",
+                false,
+            );
         }
         Ok(())
     }
@@ -220,13 +250,20 @@ impl<R: Read> Unpacker<R> {
     fn aside(&mut self, member: &Member) -> Result<Source, Refused> {
         match &member.what {
             What::Twin(target) => self.twin(member, target),
-            _ => self.data_spool.add(&mut self.archive).map_err(|err| self.trouble(err.into())),
+            _ => self
+                .data_spool
+                .add(&mut self.archive)
+                .map_err(|err| self.trouble(err.into())),
         }
     }
 
     /// The file that a hard link stands for.
     fn twin(&self, member: &Member, target: &BString) -> Result<Source, Refused> {
-        let all = self.data.values().chain(self.logs.values()).chain([&self.backup]);
+        let all = self
+            .data
+            .values()
+            .chain(self.logs.values())
+            .chain([&self.copies, &self.backup]);
         let found = all.filter_map(|put| put.get(target)).next();
         found.cloned().ok_or_else(|| {
             let (name, target) = (member.name.clone(), target.clone());
@@ -268,10 +305,8 @@ impl<R: Read> Unpacker<R> {
             ))
             .into());
         }
-        self.tree.without_logs = !self.wants_logs
-            && !self.has_logs
-            && !self.how.without_logs
-            && self.backup.is_empty();
+        self.tree.without_logs =
+            !self.wants_logs && !self.has_logs && !self.how.without_logs && self.backup.is_empty();
         let has_any = !found.is_empty() || !self.done.is_empty();
         self.walker(|walker| walker.check())?;
         if !has_any {
@@ -449,5 +484,7 @@ impl<R: Read> Unpacker<R> {
 /// That an archive which a manifest names is not there.
 pub(super) fn backup_file_missing(path: &Path) -> Error {
     let path = path.display();
-    Error::Missing(format!("{path}: does not exist, though the manifest of the backup names it"))
+    Error::Missing(format!(
+        "{path}: does not exist, though the manifest of the backup names it"
+    ))
 }

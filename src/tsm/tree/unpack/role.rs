@@ -19,6 +19,8 @@ pub(super) enum Role {
     Logs,
     /// `meta.db`.
     Meta,
+    /// A copy that a backup makes beside the files of a shard; a file of the shard can be a link to it.
+    Copy,
     /// A part of a portable backup.
     Backup,
     /// Something that does not belong there; whether it may be data.
@@ -33,7 +35,12 @@ pub(super) fn role(member: &Member) -> Role {
     match member.what {
         What::Folder if name.rsplit_str("/").next() == Some(b"wal") => return Role::Logs,
         What::Folder | What::Other => return Role::Nothing,
-        What::Link => return Role::Stray("a link, and what it leads to is not in the archive (pack with --dereference)", true),
+        What::Link => {
+            return Role::Stray(
+                "a link, and what it leads to is not in the archive (pack with --dereference)",
+                true,
+            );
+        }
         What::File | What::Twin(_) => {}
     }
     let file = name.rsplit_str("/").next().unwrap_or_default();
@@ -81,10 +88,11 @@ fn owned(folders: &[u8], role: impl FnOnce(Names) -> Role) -> Role {
         return role(Names::default());
     };
     let shard = OsStr::from_bytes(shard);
+    if shard.as_bytes().ends_with(b".tmp") {
+        return Role::Copy;
+    }
     if place::shard_id(shard).is_none() {
-        // What a backup makes in a shard holds copies.
-        let is_data = !shard.as_bytes().ends_with(b".tmp");
-        return Role::Stray("its folder has a name that is no shard id", is_data);
+        return Role::Stray("its folder has a name that is no shard id", true);
     }
     let mut names = Names::default().and(Level::Shard, shard);
     let [policy, database, above] = [up.next(), up.next(), up.next()];
@@ -123,18 +131,30 @@ mod tests {
     #[test]
     fn the_last_folders_say_whose_a_file_is() {
         for (name, expected) in [
-            ("var/lib/influxdb/data/d b/rp/12/1-1.tsm", names(Some("d b"), Some("rp"), Some(12))),
-            ("d/rp/12/1-1.tombstone", names(Some("d"), Some("rp"), Some(12))),
+            (
+                "var/lib/influxdb/data/d b/rp/12/1-1.tsm",
+                names(Some("d b"), Some("rp"), Some(12)),
+            ),
+            (
+                "d/rp/12/1-1.tombstone",
+                names(Some("d"), Some("rp"), Some(12)),
+            ),
             ("rp/12/1-1.tsm", names(None, Some("rp"), Some(12))),
             ("12/1-1.tsm", names(None, None, Some(12))),
             ("1-1.tsm", names(None, None, None)),
             ("data/rp/12/1-1.tsm", names(None, Some("rp"), Some(12))),
-            ("data/data/rp/12/1-1.tsm", names(Some("data"), Some("rp"), Some(12))),
+            (
+                "data/data/rp/12/1-1.tsm",
+                names(Some("data"), Some("rp"), Some(12)),
+            ),
         ] {
             assert_eq!(Role::Data(expected), of(name, What::File), "{name}");
         }
         let expected = Role::Log(names(Some("d"), Some("rp"), Some(1)));
-        assert_eq!(expected, of("wal/d/rp/1/_00001.wal", What::Twin("x".into())));
+        assert_eq!(
+            expected,
+            of("wal/d/rp/1/_00001.wal", What::Twin("x".into()))
+        );
     }
 
     #[test]
@@ -154,7 +174,7 @@ mod tests {
             Role::Stray(_, is_data) => is_data,
             other => panic!("{other:?}"),
         };
-        assert!(!is_data(of("data/d/rp/1/5.tmp/1-1.tsm", What::File)));
+        assert_eq!(Role::Copy, of("data/d/rp/1/5.tmp/1-1.tsm", What::File));
         assert!(is_data(of("data/d/rp/copy/1-1.tsm", What::File)));
         assert!(is_data(of("data/d", What::Link)));
     }
