@@ -141,6 +141,10 @@ pub struct Args {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
 
+    /// Where to put values that line protocol cannot carry.
+    #[command(flatten)]
+    pub rejects: super::rejects::Args,
+
     /// Whether to draw progress.
     #[command(flatten)]
     pub progress: report::ProgressArgs,
@@ -213,6 +217,7 @@ impl Args {
             last,
             per_field: self.per_field,
             keep_going: self.keep_going,
+            keep_rejects: false,
         })
     }
 }

@@ -67,6 +67,7 @@ fn export(disk: &Memory, keep_going: bool, per_field: bool) -> Result<(Vec<u8>, 
         last: i64::MAX,
         per_field,
         keep_going,
+        keep_rejects: true,
     };
     let (mut text, mut report) = (Text::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;

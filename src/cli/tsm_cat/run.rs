@@ -11,13 +11,14 @@ use super::intake::{Intake, STDIN};
 use super::sink::Sink;
 use super::{Args, NAME, refused};
 use crate::cli::out::Out;
+use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
 use crate::cli::{Outcome, exit, report};
 use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
 use crate::export::pipeline::{self, Event, Means, Piece};
 use crate::export::text::Text;
-use crate::lp::{Change, stream};
+use crate::lp::{Change, Context, stream};
 use crate::tsm::place::Names;
 use crate::tsm::shard::System;
 use crate::tsm::tree::Unpacker;
@@ -51,7 +52,11 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         names: Names::default(),
         at: At::default(),
     };
-    let result = cat.export(&args);
+    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs())?;
+    cat.findings.reject_to(rejects);
+    cat.options.keep_rejects = cat.findings.keeps_rejects();
+    let exported = cat.export(&args);
+    let result = exported.and_then(|()| cat.findings.finish());
     let result = result.map(|()| Outcome::after(cat.findings.lost()));
     progress.finish();
     report::finish(NAME, &args.report, &cat.figures(), result)
@@ -214,6 +219,7 @@ impl Cat {
         let period = listed.period.filter(|_| is_new).map(Change::Period);
         let bucket = self.bucket(listed).filter(|_| is_new).map(Change::Bucket);
         self.names = listed.names.clone();
+        self.findings.enter(&listed.label, self.context(listed));
         self.at.context = listed.names.shard.map(Change::Shard);
         self.sink.comment(|out| {
             [database, policy, period, bucket]
@@ -223,8 +229,20 @@ impl Cat {
         });
     }
 
+    /// What the comments say of the shard, together.
+    fn context(&self, listed: &Listed) -> Context {
+        let names = listed.names.clone();
+        Context {
+            bucket: self.bucket(listed),
+            database: names.database,
+            policy: names.policy,
+            period: listed.period,
+            shard: names.shard,
+        }
+    }
+
     /// The bucket of a 2.x server that the shard is of.
-    fn bucket(&mut self, listed: &Listed) -> Option<BString> {
+    fn bucket(&self, listed: &Listed) -> Option<BString> {
         let names = &listed.names;
         let (id, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
         // A 1.x server has metadata, in which its databases are.
@@ -243,7 +261,7 @@ impl Cat {
             self.progress.comment(&text);
             self.sink.comment(|out| out.extend_from_slice(&text));
         }
-        self.findings.take(&mut piece.report);
+        self.findings.take(&mut piece.report)?;
         if piece.text.is_empty() {
             self.sink.settle()?;
         } else {
