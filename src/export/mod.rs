@@ -377,7 +377,11 @@ mod tests {
                 path: PathBuf::from("a.tsm"),
                 survey: Survey::of(&file).unwrap(),
                 file,
-                deleted: tombstone::read(&deleted[..]).unwrap().0,
+                deleted: {
+                    let scratch = tempfile::tempfile;
+                    let mut space = tombstone::Space::new(&scratch);
+                    tombstone::read(&deleted[..], &mut space).unwrap().0
+                },
             });
         }
 
@@ -565,8 +569,8 @@ mod tests {
             (2000, 6000, 3000),
             (report.points, report.values, report.blocks)
         );
-        // Six blocks of each of three fields, and what is left over.
-        assert_eq!(BTreeSet::from([12, 2000 % 12]), sizes);
+        // Eleven blocks of each of three fields, and what is left over.
+        assert_eq!(BTreeSet::from([22, 2000 % 22]), sizes);
     }
 
     #[test]

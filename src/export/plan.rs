@@ -23,7 +23,9 @@ use super::{Finding, Oddity, Options, Report};
 
 /// Weight of a slice with few fields and of a unit of short series. A block of a thousand numbers weighs 1 and
 /// takes 16 KB decoded.
-const LIGHT: usize = 16;
+const LIGHT: usize = 32;
+/// Text that a unit of short series and a slice with few fields become, as far as that can be foreseen.
+const TEXT: usize = 1 << 20;
 /// Weight up to which slices grow with the number of blocks that reach over a cut.
 const HEAVY: usize = 1024;
 /// Values of the log that count as one block.
@@ -82,6 +84,8 @@ struct Group {
     /// What it weighs, and how much of that is done.
     weight: usize,
     done: usize,
+    /// What a weight of 1 becomes, in bytes of text.
+    text: usize,
 }
 
 #[derive(Debug)]
@@ -138,7 +142,7 @@ impl<'a> Planner<'a> {
     /// Fill `unit` with the next work, which may be none; `false` if there is none left.
     pub fn next(&mut self, unit: &mut Unit, report: &mut Report) -> Result<bool, Trouble> {
         unit.clear();
-        while unit.weight < LIGHT {
+        while unit.weight < LIGHT && unit.text < TEXT {
             if self.group.from.is_none() {
                 self.before = self.behind;
                 let gathered = self.gather(report)?;
@@ -277,7 +281,9 @@ impl Head<'_> {
             deleted,
         } = self;
         let origin = Origin::File(file, cursor.kind());
-        let deleted = deleted.ranges(cursor.key());
+        let deleted = deleted
+            .ranges(cursor.key())
+            .map_err(|err| Trouble::new(&member.path, err))?;
         let first = group.entries.len();
         loop {
             let at = cursor.at();
@@ -382,6 +388,10 @@ impl Group {
             entries.map(|entry| weight(run, entry)).sum::<usize>()
         });
         (self.weight, self.done) = (weights.sum(), 0);
+        // A thousand values: with few fields there are more lines, and the series is in each of them.
+        let fields = self.fields.len().max(1);
+        let line = self.series.len() + self.names.len() + 24 + 16 * fields;
+        self.text = 1000 * line / fields;
         let min = self.entries.iter().map(|entry| entry.min).min();
         self.from = min.map(|min| min.max(first));
         self.from.is_some()
@@ -414,6 +424,7 @@ impl Group {
         });
         // A series weighs something even if it has but one value.
         unit.weight += weight;
+        unit.text += weight * self.text;
         self.done += weight;
         self.advance(to, last);
     }
@@ -470,7 +481,8 @@ impl Group {
                     .map(|entry| Reverse((entry.min, i, ahead))),
             );
         }
-        let allowed = LIGHT.max((4 * held).min(HEAVY)).max(2 * held);
+        let light = LIGHT.min(TEXT / self.text.max(1));
+        let allowed = light.max((4 * held).min(HEAVY)).max(2 * held);
         let (mut sum, mut latest) = (held, from);
         while let Some(Reverse((min, i, at))) = heap.pop() {
             let Some(run) = self.runs.get(i) else {

@@ -189,8 +189,10 @@ pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<S
     if gone {
         return Ok(None);
     }
+    let scratch = || disk.scratch();
+    let mut space = tombstone::Space::new(&scratch);
     for (path, source, tombstone) in opened.files {
-        match member(path, source, tombstone, &mut shard.remarks) {
+        match member(path, source, tombstone, &mut space, &mut shard.remarks) {
             Ok(member) => shard.members.push(member),
             Err(trouble) => shard.bear(trouble, keep_going)?,
         }
@@ -204,13 +206,14 @@ fn member(
     path: PathBuf,
     source: Source,
     tombstone: Option<Opened>,
+    space: &mut tombstone::Space<'_>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Member, Trouble> {
     let file = File::open(source).map_err(|err| Trouble::new(&path, err))?;
     let survey = Survey::of(&file).map_err(|err| Trouble::new(&path, err))?;
     let deleted = match tombstone {
         Some((path, source)) => {
-            let read = tombstone::read(io::BufReader::new(source.reader()));
+            let read = tombstone::read(io::BufReader::new(source.reader()), space);
             let (deleted, notes) = read.map_err(|err| Trouble::new(&path, err))?;
             remarks.extend(
                 notes

@@ -24,6 +24,11 @@ pub trait Disk {
 
     /// Open a file for reading.
     fn open(&self, path: &Path) -> io::Result<Source>;
+
+    /// An empty file without a name, for what does not fit into memory.
+    fn scratch(&self) -> io::Result<fs::File> {
+        tempfile::tempfile()
+    }
 }
 
 /// The file system.
