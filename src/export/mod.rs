@@ -13,6 +13,7 @@ mod print;
 mod sheet;
 mod slot;
 pub mod text;
+mod twins;
 pub mod unit;
 mod weigh;
 pub mod work;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 
 use crate::lp::escape::Misfit;
 use crate::lp::glob::Glob;
-use crate::rows::Kind;
+use crate::rows::{Kind, Strings};
 use crate::tsm::shard::{Shard, Trouble};
 
 use plan::Planner;
@@ -42,6 +43,8 @@ pub struct Options {
     pub per_field: bool,
     /// Leave out damaged blocks instead of ending at the first one.
     pub keep_going: bool,
+    /// Hand out the text of what line protocol cannot carry, not only its number.
+    pub keep_rejects: bool,
 }
 
 /// Why a value that is stored is not in the output.
@@ -92,6 +95,11 @@ pub enum Oddity {
     /// A key that could be cut in two ways.
     #[error("key holds the separator #!~# more than once, cut at the first as by the server")]
     Ambiguous,
+    /// A series that is there once more, spelled in another way.
+    #[error(
+        "the series is there a second time, with a backslash before = or \" in its measurement; servers may take the two for one"
+    )]
+    Twin,
 }
 
 /// Something to tell the user.
@@ -109,6 +117,8 @@ pub enum Finding {
         why: Unprintable,
         /// How many values.
         count: u64,
+        /// Their text, each as a record would be; none if nobody wants it.
+        records: Strings,
     },
     /// A warning.
     Odd {
@@ -134,11 +144,23 @@ pub struct Report {
     pub bytes: u64,
     /// What to tell, in order.
     pub findings: Vec<Finding>,
+    /// Somebody wants the text of what cannot be printed.
+    pub keep_rejects: bool,
+}
+
+/// Values that cannot be printed: how many, and their text if somebody wants it.
+#[derive(Clone, Debug, Default)]
+pub struct Lost {
+    /// How many.
+    pub count: u64,
+    /// Each as a record would be.
+    pub records: Strings,
 }
 
 impl Report {
     /// Note values that cannot be printed.
-    pub fn leave_out(&mut self, series: &[u8], field: &[u8], why: Unprintable, count: u64) {
+    pub fn leave_out(&mut self, series: &[u8], field: &[u8], why: Unprintable, lost: Lost) {
+        let Lost { count, records } = lost;
         if count == 0 {
             return;
         }
@@ -147,10 +169,12 @@ impl Report {
             field: f,
             why: w,
             count: n,
+            records: all,
         }) = self.findings.last_mut()
             && (&s[..], &f[..], *w) == (series, field, why)
         {
             *n += count;
+            (0..records.len()).for_each(|i| all.push(records.get(i)));
             return;
         }
         self.findings.push(Finding::LeftOut {
@@ -158,6 +182,7 @@ impl Report {
             field: field.to_vec(),
             why,
             count,
+            records,
         });
     }
 
@@ -454,6 +479,7 @@ mod tests {
             last,
             per_field,
             keep_going: true,
+            keep_rejects: true,
         }
     }
 

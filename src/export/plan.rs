@@ -16,6 +16,7 @@ use crate::tsm::merge::Column;
 use crate::tsm::shard::{Member, Shard, Trouble};
 use crate::tsm::tombstone;
 
+use super::twins::Twins;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
 use super::weigh::{Density, Sweep, weight};
 use super::{Finding, Oddity, Options, Report};
@@ -44,6 +45,7 @@ pub struct Planner<'a> {
     group: Group,
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
+    twins: Twins,
     /// How far the walk was before the group, and behind it; in bytes of blocks.
     before: u64,
     behind: u64,
@@ -127,6 +129,7 @@ impl<'a> Planner<'a> {
             key: Vec::new(),
             group: Group::default(),
             measurement: (Vec::new(), options.measurements.is_empty()),
+            twins: Twins::default(),
             before: 0,
             behind: 0,
         })
@@ -170,6 +173,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             self.group.begin(self.key.get(..series).unwrap_or_default());
+            self.twins.see(&self.group.series);
             loop {
                 self.take_key(report, true)?;
                 let goes_on = !self.options.per_field && self.smallest();
@@ -181,6 +185,7 @@ impl<'a> Planner<'a> {
                 return Ok(Gathered::Series);
             }
         }
+        self.twins.tell(self.shard, report);
         Ok(Gathered::End)
     }
 
