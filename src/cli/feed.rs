@@ -77,6 +77,9 @@ pub fn run(
     fed: &mut Fed,
 ) -> anyhow::Result<()> {
     let paths = args.paths();
+    if let Some(bytes) = input::sizes(&paths) {
+        fed.progress.whole(bytes);
+    }
     for (i, path) in paths.iter().enumerate() {
         run_one(path, args, example, i + 1 < paths.len(), program, fed)?;
     }
@@ -95,7 +98,7 @@ fn run_one(
         name,
         is_stdin,
         source,
-    } = input::open(path, example)?;
+    } = input::open_watched(path, example, &fed.progress)?;
     let max_record = usize::try_from(args.max_record).unwrap_or(usize::MAX);
     let mut reader = Reader::new(source, max_record);
     let mut stream = Stream::default();

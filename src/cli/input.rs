@@ -9,6 +9,7 @@ use anyhow::Context;
 use flate2::bufread::MultiGzDecoder;
 
 use super::exit::Failure;
+use super::report::Progress;
 use super::{signal, tty};
 
 /// Which records to read.
@@ -51,12 +52,18 @@ pub struct Input {
 
 /// Open a file, or standard input for "-". `example` is what to type where a terminal would have to.
 pub fn open(path: &Path, example: &str) -> anyhow::Result<Input> {
+    open_watched(path, example, &Progress::default())
+}
+
+/// The same, and `progress` is told how much of a file has been read.
+pub fn open_watched(path: &Path, example: &str, progress: &Progress) -> anyhow::Result<Input> {
     if path == Path::new("-") {
         return stdin(example);
     }
     let name = path.display().to_string();
     let file = File::open(path).with_context(|| name.clone())?;
-    let source = plain_or_gzip(file).with_context(|| name.clone())?;
+    let progress = progress.clone();
+    let source = plain_or_gzip(Watched { file, progress }).with_context(|| name.clone())?;
     Ok(Input {
         name,
         is_stdin: false,
@@ -78,6 +85,29 @@ fn stdin(example: &str) -> anyhow::Result<Input> {
         is_stdin: true,
         source,
     })
+}
+
+/// What these files hold on disk, in bytes; `None` where one of them is something else than a file.
+pub fn sizes(paths: &[PathBuf]) -> Option<u64> {
+    let size = |path: &PathBuf| {
+        let data = std::fs::metadata(path).ok()?;
+        (data.is_file() && path != Path::new("-")).then_some(data.len())
+    };
+    paths.iter().map(size).sum()
+}
+
+/// A file that says how much of it has been read.
+struct Watched {
+    file: File,
+    progress: Progress,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buf)?;
+        self.progress.read(n as u64);
+        Ok(n)
+    }
 }
 
 /// A file of our own on a standard stream, without the buffer that the library puts before it.

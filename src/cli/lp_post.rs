@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{input, report, value};
 use crate::http::Target;
-use crate::rate::Rate;
+use crate::rate::{Limit, Rate, Tariff};
 
 pub mod run;
 pub mod settings;
@@ -145,11 +145,14 @@ pub struct Args {
     /// Send no more than this: 300MB/5min, serverless, serverless-free or unlimited
     ///
     /// Bytes of line protocol before compression, every attempt counted when it is sent; batches are at most a
-    /// hundredth of it. What the journal knows is skipped without waiting.
+    /// hundredth of it. What the journal knows is skipped without waiting. A tariff limits the partitions of a bucket
+    /// as well, as lp-rate does: 5,000 in 15 minutes.
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Requests")]
-    pub rate: Option<Rate>,
+    pub rate: Option<Quota>,
 
     /// Share the rate with all processes on this machine that name this file
+    ///
+    /// When the server asks one of them to wait, all do. Partitions are counted by each process for itself.
     #[arg(
         long,
         value_name = "FILE",
@@ -216,6 +219,15 @@ pub struct Args {
     pub progress: report::ProgressArgs,
 }
 
+/// What may be sent in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes.
+    pub bytes: Rate,
+    /// Partitions that a bucket may get points for, where a tariff says so.
+    pub partitions: Option<Limit>,
+}
+
 /// Which server is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -262,9 +274,14 @@ fn context(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
-    text.parse()
-        .map_err(|err: crate::rate::Error| err.kind.to_string())
+fn rate(text: &str) -> Result<Quota, String> {
+    let bytes = text.parse();
+    let bytes = bytes.map_err(|err: crate::rate::Error| err.kind.to_string())?;
+    let tariff = Tariff::named(text.trim());
+    Ok(Quota {
+        bytes,
+        partitions: tariff.map(|tariff| tariff.partitions),
+    })
 }
 
 fn batch_bytes(text: &str) -> Result<NonZeroUsize, String> {

@@ -1,8 +1,11 @@
 //! The arguments of tsm-cat, and what its manual says beyond them.
 
+mod buckets;
 mod findings;
+mod intake;
 pub mod known;
 mod list;
+mod looks;
 pub mod run;
 mod schema;
 mod since;
@@ -23,11 +26,9 @@ use crate::export::Options;
 use crate::lp::glob::Glob;
 use crate::lp::validate::Target;
 use crate::tsm::ReadError;
-use crate::tsm::file::File;
 use crate::tsm::place::Error;
 use crate::tsm::shard::Trouble;
-use crate::tsm::source::Source;
-use crate::tsm::tree::{Logs, Wanted};
+use crate::tsm::tree::{Logs, Refused, Wanted};
 use since::Since;
 
 /// The name of the program.
@@ -43,12 +44,13 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | gzip >export.lp.gz";
 /// database, retention policy and shard the points are from.
 #[derive(clap::Parser, Debug)]
 #[command(name = "tsm-cat", version)]
-#[command(group = clap::ArgGroup::new("looking").args(["list", "context_only", "schema"]))]
+#[command(group = clap::ArgGroup::new("looking").args(["list", "context_only", "schema"]).conflicts_with("rejects"))]
 pub struct Args {
     /// Root, data directory, database, policy or shard directory, or single .tsm and .wal files
     ///
-    /// A root holds "data", "wal" and "meta", as /var/lib/influxdb does. Files of one folder are taken for files of
-    /// one shard. "-", or nothing, is a single .tsm or .wal file on standard input.
+    /// A root holds "data", "wal" and "meta", as /var/lib/influxdb does; that of a 2.x server is its engine directory.
+    /// A folder with portable backups is a PATH as well. Files of one folder are taken for files of one shard. "-", or
+    /// nothing, is standard input: a .tsm or .wal file, or a tar archive of any of these.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -172,6 +174,20 @@ pub struct Args {
     #[arg(long, help_heading = "Sources")]
     pub replicas: bool,
 
+    /// Put what is unpacked into files without a name in this folder
+    ///
+    /// For standard input and backups. From a tar archive that holds wal before data one shard is there at a time,
+    /// else all of them.
+    #[arg(long, value_name = "DIR", help_heading = "Sources")]
+    pub tmp_dir: Option<PathBuf>,
+
+    /// Read the names of 2.x buckets from this file, an id and a name on a line, as influx bucket list prints them
+    ///
+    /// The folders of a 2.x server are called by the ids of its buckets. With names, --database takes them, and the
+    /// points go to the buckets of these names; without, to buckets called by the ids.
+    #[arg(long, value_name = "FILE", help_heading = "Sources")]
+    pub bucket_names: Option<PathBuf>,
+
     /// Leave out what is damaged instead of ending there
     ///
     /// That is a block, a file whose header, index or tombstones are damaged, or the rest of a log segment. Each is
@@ -211,6 +227,10 @@ pub struct Args {
     /// The output is the same whatever their number.
     #[arg(short, long, value_name = "N", conflicts_with = "looking", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+
+    /// Where to put values that line protocol cannot carry.
+    #[command(flatten)]
+    pub rejects: super::rejects::Args,
 
     /// Whether to draw progress.
     #[command(flatten)]
@@ -325,6 +345,7 @@ impl Args {
             last,
             per_field: self.per_field,
             keep_going: self.keep_going,
+            keep_rejects: false,
         })
     }
 }
@@ -346,6 +367,7 @@ fn home() -> Result<PathBuf, Failure> {
 pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
     let place = match trouble.into() {
         Refusal::Place(err) => err,
+        Refusal::Archive(trouble) => return trouble.into(),
         Refusal::Damage(trouble) => {
             return match &trouble.cause {
                 ReadError::Damage(cause) => Failure::Data(format!(
@@ -361,7 +383,7 @@ pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
         Error::Missing(_) => Failure::NoInput(text).into(),
         Error::Denied { .. } => Failure::NoPermission(text).into(),
         Error::Usage(_) => Failure::Usage(text).into(),
-        Error::Twice(_) => Failure::Data(text).into(),
+        Error::Twice(_) | Error::Damaged(_) => Failure::Data(text).into(),
         Error::Io { .. } => place.into(),
     }
 }
@@ -402,6 +424,8 @@ pub enum Refusal {
     Place(Error),
     /// A file is damaged, or cannot be read.
     Damage(Trouble),
+    /// The archive that all files are in is damaged: there is no way around that.
+    Archive(Trouble),
 }
 
 impl From<Error> for Refusal {
@@ -410,31 +434,18 @@ impl From<Error> for Refusal {
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        Self::Damage(trouble)
+impl From<Refused> for Refusal {
+    fn from(err: Refused) -> Self {
+        match err {
+            Refused::Place(err) => Self::Place(err),
+            Refused::Trouble(trouble) => Self::Archive(trouble),
+        }
     }
 }
 
-/// Standard input, if it is one of the two kinds of file that can be read from there.
-pub fn spooled(source: Source) -> Result<Source, Failure> {
-    let mut head = vec![0; source.len().min(512) as usize];
-    let is_read = source.read(0, &mut head).is_ok();
-    let is_tar = head.get(257..262) == Some(b"ustar");
-    if is_tar {
-        let text = "standard input is a tar archive, which cannot be read from there (unpack it, and name the folder)";
-        return Err(Failure::Usage(text.into()));
-    }
-    match head.first() {
-        None => Err(Failure::NoInput(
-            "standard input is empty: the program before wrote nothing".into(),
-        )),
-        // A segment starts with the type of an entry, or with a gap.
-        Some(0..=3) if is_read => Ok(source),
-        _ if File::is_tsm(&head) => Ok(source),
-        _ => Err(Failure::Data(
-            "standard input is neither a .tsm nor a .wal file".into(),
-        )),
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        Self::Damage(trouble)
     }
 }
 
@@ -502,8 +513,8 @@ pub const MANUAL: &[(&str, &str)] = &[
     ),
     (
         "EXIT STATUS",
-        "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason: look at the \
-         messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
+        "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason, or --validate \
+         found what a target refuses: look at the messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
          --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n73  the \
          file that --out names exists: move it away, or --force.\n\n74  an I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
          standard output went away, as with head.",

@@ -7,7 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tsm::meta::Meta;
+use crate::tsm::backup;
+use crate::tsm::meta::{Meta, MetaError};
 use crate::tsm::place::{self, Error, Names};
 use crate::tsm::shard::{self, Disk, Extent, Files, Shard, Trouble};
 use crate::tsm::source::Source;
@@ -68,7 +69,7 @@ impl Listed {
     }
 
     /// Whether its group, if it is known, has times from `first` to `last`.
-    fn meets(&self, first: i64, last: i64) -> bool {
+    pub fn meets(&self, first: i64, last: i64) -> bool {
         match self.start.zip(self.end) {
             // Servers let the times of groups run over at the ends of all time.
             Some((start, end)) if start < end => end > first && start <= last,
@@ -103,6 +104,8 @@ pub struct Catalog {
     pub unchanged: u64,
     /// What is worth telling.
     pub notes: Vec<Note>,
+    /// The folder for what is unpacked; `None` where the system keeps temporary files.
+    pub spool: Option<PathBuf>,
 }
 
 impl Catalog {
@@ -115,7 +118,11 @@ impl Catalog {
     ) -> Result<(), Error> {
         let (files, folders): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_file());
         for path in folders {
-            let tree = tree::walk(path, wanted, logs)?;
+            let backups = tree::backups(path, wanted, self.spool.as_deref())?;
+            let tree = match backups {
+                Some(tree) => tree,
+                None => tree::walk(path, wanted, logs)?,
+            };
             self.add_tree(path, tree, wanted)?;
         }
         self.add_files(&files, wanted)
@@ -130,7 +137,7 @@ impl Catalog {
     ) -> Result<(), Error> {
         let names = tree::names_for(name, Names::default(), wanted)?;
         let files = Files {
-            opened: Some((name.to_path_buf(), source)),
+            opened: vec![(name.to_path_buf(), source)],
             ..Files::default()
         };
         let label = name.display().to_string();
@@ -138,13 +145,27 @@ impl Catalog {
         Ok(())
     }
 
-    fn add_tree(&mut self, path: &Path, tree: Tree, wanted: &Wanted) -> Result<(), Error> {
+    /// Add the shards of a tree.
+    pub fn add_tree(&mut self, path: &Path, tree: Tree, wanted: &Wanted) -> Result<(), Error> {
         self.internal += tree.internal;
         self.notes.extend(tree.strays.into_iter().map(Note::Stray));
         if tree.without_logs {
             self.notes.push(Note::WithoutLog(path.to_path_buf()));
         }
-        let meta = tree.meta.and_then(|path| self.meta(&path));
+        let packed = |known: Option<(PathBuf, Vec<u8>)>,
+                      parse: fn(&[u8]) -> Result<Meta, MetaError>| {
+            known.map(|(path, bytes)| (path, parse(&bytes).map_err(|err| err.to_string())))
+        };
+        let meta = packed(tree.archived_meta, Meta::parse)
+            .or_else(|| packed(tree.backup_meta, backup::meta))
+            .or_else(|| tree.meta.and_then(meta_of));
+        let meta = meta.and_then(|(path, meta)| match meta {
+            Ok(meta) => Some(meta),
+            Err(trouble) => {
+                self.notes.push(Note::Meta(path, trouble));
+                None
+            }
+        });
         let mut unknown = Vec::new();
         for found in tree.shards {
             self.add_shard(found, meta.as_ref(), wanted, &mut unknown)?;
@@ -205,11 +226,11 @@ impl Catalog {
             None if meta.is_some() => unknown.push(label.clone()),
             _ => {}
         }
-        let files = Files {
+        let files = found.held.unwrap_or(Files {
             data: Some(found.data),
             wal: found.wal,
             ..Files::default()
-        };
+        });
         self.shards.push(Listed {
             period: period(meta, &found.names),
             start: known.map(|known| known.start),
@@ -217,20 +238,6 @@ impl Catalog {
             ..Listed::new(found.names, label, files)
         });
         Ok(())
-    }
-
-    /// What the server knows; missing is fine, as is one that cannot be used, though that is told.
-    fn meta(&mut self, path: &Path) -> Option<Meta> {
-        let trouble = match fs::read(path) {
-            Ok(bytes) => match Meta::parse(&bytes) {
-                Ok(meta) => return Some(meta),
-                Err(err) => err.to_string(),
-            },
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
-            Err(err) => err.to_string(),
-        };
-        self.notes.push(Note::Meta(path.to_path_buf(), trouble));
-        None
     }
 
     /// Files of one folder are taken for files of one shard.
@@ -270,13 +277,18 @@ impl Catalog {
             listed.bytes = listed.copies.iter().map(|copy| copy.extent.data).sum();
         }
         self.shards.sort_by(|a, b| key(a).cmp(&key(b)));
-        if self.shards.is_empty() && self.deleted > 0 {
-            let n = self.deleted;
-            return Err(Error::Missing(format!(
-                "there is no shard besides {n} that meta.db marks as deleted (--deleted exports them)"
-            )));
-        }
         Ok(())
+    }
+
+    /// That nothing is left but what is deleted is an error.
+    pub fn check(&self) -> Result<(), Error> {
+        if !self.shards.is_empty() || self.deleted == 0 {
+            return Ok(());
+        }
+        let n = self.deleted;
+        Err(Error::Missing(format!(
+            "there is no shard besides {n} that meta.db marks as deleted (--deleted exports them)"
+        )))
     }
 
     /// Leave out the shards that have not changed since this time.
@@ -285,17 +297,22 @@ impl Catalog {
         self.shards.retain(|listed| listed.has_changed(since));
         self.unchanged += (before - self.shards.len()) as u64;
     }
-
-    /// Leave out the shards whose groups, as far as they are known, have no time from `first` to `last`.
-    pub fn keep_within(&mut self, first: i64, last: i64) {
-        self.shards.retain(|listed| listed.meets(first, last));
-    }
 }
 
 /// How long the policy of these names keeps points.
 fn period(meta: Option<&Meta>, names: &Names) -> Option<u64> {
     let (database, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
     Some(meta?.period(database, policy)?.as_secs())
+}
+
+/// What the server knows; missing is fine, as is one that cannot be used, though that is told.
+fn meta_of(path: PathBuf) -> Option<(PathBuf, Result<Meta, String>)> {
+    let meta = match fs::read(&path) {
+        Ok(bytes) => Meta::parse(&bytes).map_err(|err| err.to_string()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
+        Err(err) => Err(err.to_string()),
+    };
+    Some((path, meta))
 }
 
 /// Databases and policies by name, shards by start where it is known and else by id.

@@ -129,7 +129,7 @@ impl<'a> Survey<'a> {
         Ok(Self {
             shard,
             options,
-            planner: Planner::new(shard, options)?,
+            planner: Planner::of_indexes(shard, options)?,
         })
     }
 

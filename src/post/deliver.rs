@@ -15,6 +15,7 @@ use crate::post::batch::Batch;
 use crate::post::bisect::{Part, named};
 use crate::post::courier::{Courier, Reply};
 use crate::post::desk::{Desk, Found};
+use crate::post::gate::Load;
 use crate::post::journal::Mark;
 use crate::post::server::Server;
 
@@ -30,6 +31,8 @@ pub struct Deliverer {
     courier: Courier,
     desk: Arc<Desk>,
     packed: Vec<u8>,
+    /// The partitions of what is sent, where these are counted.
+    partitions: Vec<u64>,
 }
 
 /// One batch on its way.
@@ -61,6 +64,7 @@ impl Deliverer {
             courier,
             desk,
             packed: Vec::new(),
+            partitions: Vec::new(),
         }
     }
 
@@ -112,6 +116,12 @@ impl Deliverer {
         // What comes first in the batch lies on top: the points of a series keep their order.
         let most = self.server.most();
         trip.todo = part.pieces(trip.batch, most);
+        if let Some(most) = self.courier.common().gate.spread() {
+            let parts = trip.todo.drain(..);
+            trip.todo = parts
+                .flat_map(|part| part.spread(trip.batch, most))
+                .collect();
+        }
         trip.todo.reverse();
         while let Some(part) = trip.todo.pop() {
             self.step(trip, part)?;
@@ -248,9 +258,17 @@ impl Deliverer {
 
     fn attempt(&mut self, trip: &Trip<'_>, part: &Part, may_suspect: bool) -> Result<Reply, Error> {
         pack(part.slices(trip.batch), &mut self.packed)?;
-        let bytes = part.bytes(trip.batch) as u64;
+        self.partitions.clear();
+        if self.courier.common().gate.spread().is_some() {
+            part.partitions(trip.batch, &mut self.partitions);
+        }
+        let load = Load {
+            bytes: part.bytes(trip.batch) as u64,
+            bucket: &trip.batch.label().bucket,
+            partitions: &self.partitions,
+        };
         self.courier
-            .write(&trip.path, &self.packed, bytes, may_suspect)
+            .write(&trip.path, &self.packed, load, may_suspect)
     }
 
     /// See to it that a bucket is there before the first record goes into it.

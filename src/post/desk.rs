@@ -52,6 +52,9 @@ pub trait Outlet {
 
     /// Tell somebody.
     fn note(&mut self, text: &str);
+
+    /// A request has to be sent again.
+    fn retried(&mut self) {}
 }
 
 /// What was done.
@@ -180,6 +183,7 @@ impl Desk {
     /// Something failed that is going to be tried again: tell it, unless it has been told often enough.
     pub(super) fn trouble(&self, now: Duration, text: &str) {
         let mut office = self.office();
+        office.out.retried();
         if office.trouble.is_news(now) {
             office.out.note(text);
         }

@@ -6,6 +6,7 @@
 
 mod extent;
 mod gather;
+mod packed;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,8 +95,21 @@ pub struct Files {
     pub wal: Option<PathBuf>,
     /// TSM files and segments named one by one.
     pub named: Vec<PathBuf>,
-    /// A TSM file or a segment that is open already, and how messages call it.
-    pub opened: Option<(PathBuf, Source)>,
+    /// TSM files, tombstone files and segments that are open already, and how messages call them.
+    pub opened: Vec<(PathBuf, Source)>,
+    /// An archive that holds all of them.
+    pub packed: Option<Packed>,
+}
+
+/// The archive of a shard in a backup, to be unpacked when the shard is opened.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// How messages call it, and where it is unless it is open.
+    pub path: PathBuf,
+    /// Its bytes, if it is open already.
+    pub source: Option<Source>,
+    /// The folder for what is unpacked; `None` where the system keeps temporary files.
+    pub spool: Option<PathBuf>,
 }
 
 /// One TSM file of a shard.
@@ -152,7 +166,7 @@ pub struct Shard {
 /// Entries of an index that cannot be right are left to whoever walks the index.
 pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<Shard>, Trouble> {
     let mut shard = Shard::default();
-    let opened = gather(disk, files, &mut shard)?;
+    let opened = gather(disk, files, &mut shard, keep_going)?;
     let gone = opened.segments.is_empty() && opened.files.is_empty() && !opened.exists;
     if gone {
         return Ok(None);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::forge::{meta, wal};
+use crate::forge::{Value, meta, wal};
 use crate::harness::{Ran, copy, entries, fixture, fixture_arg, pipeline, points, run, scratch};
 use crate::server::{Server, answer};
 
@@ -182,6 +182,7 @@ fn what_has_no_meaning_beside_a_list_is_wrong_usage() {
             &["--per-field"],
             &["--lp-only"],
             &["--keep-going"],
+            &["--rejects", "/nowhere"],
             &["-j", "2"],
         ] {
             let ran = cat(&[&[form], args, &[&root()]].concat());
@@ -268,7 +269,7 @@ fn forged() -> tempfile::TempDir {
     for (path, time) in [("a/p/1", 5), ("a/p/2", 1005), ("b/gone/3", 7)] {
         let folder = root.join("wal").join(path);
         fs::create_dir_all(&folder).unwrap();
-        let segment = wal::segment(&[("m", "v", time, wal::Value::Int(time))]);
+        let segment = wal::segment(&[("m", "v", time, Value::Integer(time))]);
         fs::write(folder.join("_00001.wal"), segment).unwrap();
     }
     dir
@@ -349,6 +350,28 @@ fn databases_and_policies_that_left_no_trace_have_their_contexts() {
     assert_eq!(expected[7..], only(&["-r", "new"]));
     assert_eq!(expected[..4], only(&["--shard", "2"]));
     assert_eq!(Some(66), cat(&["-d", "c", root]).last());
+}
+
+#[test]
+fn an_archive_can_be_looked_at_as_well() {
+    let selection = ["-d", "overlap", "-d", "levels"];
+    for order in [["data", "wal"], ["wal", "data"]] {
+        let tar = ["tar", "-C", &root(), "-c", order[0], order[1], "meta"];
+        let look = |form: &str| {
+            let piped = pipeline(b"", &[&tar, &[&["tsm-cat", form], &selection[..]].concat()]);
+            let named = cat(&[&[form], &selection[..], &[&root()]].concat()).ok();
+            (piped.ok(), named)
+        };
+        let (piped, named) = look("--schema");
+        assert_eq!(named.stdout, piped.stdout);
+        let (piped, named) = look("--list");
+        let first = |ran: &Ran| {
+            let text = ran.stdout.to_string();
+            let row = |line: &str| line.split('\t').take(3).collect::<Vec<_>>().join(" ");
+            text.lines().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&named), first(&piped));
+    }
 }
 
 #[test]

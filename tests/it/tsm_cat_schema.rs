@@ -7,8 +7,7 @@ use std::path::Path;
 use lineflow::lp::escape::{Place, decode};
 use lineflow::lp::{Context, Entry, Event, Reader, Stream, record};
 
-use crate::forge::wal::Value::{Bool, Float, Int, Str, Uint};
-use crate::forge::{tsm, wal};
+use crate::forge::{Value, tsm, wal};
 use crate::harness::{Ran, fixture_arg, points, program, run, scratch};
 
 fn cat(args: &[&str]) -> Ran {
@@ -225,10 +224,10 @@ fn what_is_deleted_wholly_is_gone_and_what_is_deleted_in_part_is_perhaps() {
         (keys[4], 4, 6),
     ]);
     let mut log = wal::segment(&[
-        ("logged,z=a", "v", 5, Int(1)),
-        ("dropped,z=a", "v", 5, Int(1)),
-        ("partly,z=a", "v", 5, Int(1)),
-        ("partly,z=a", "v", 6, Int(1)),
+        ("logged,z=a", "v", 5, Value::Integer(1)),
+        ("dropped,z=a", "v", 5, Value::Integer(1)),
+        ("partly,z=a", "v", 5, Value::Integer(1)),
+        ("partly,z=a", "v", 6, Value::Integer(1)),
     ]);
     log.extend(wal::delete(&["dropped,z=a#!~#v", "partly,z=a#!~#v"], 5, 5));
     let dir = forged(&[&[(TSM, file), (TOMBSTONE, deleted), (LOG, log)]]);
@@ -270,18 +269,22 @@ fn an_older_type_that_may_be_overwritten_is_perhaps() {
 fn a_schema_is_that_of_the_selection() {
     let point = |series, field, time, value| wal::segment(&[(series, field, time, value)]);
     let dir = forged(&[
-        &[(LOG, point("a,t=x", "v", 10, Int(1)))],
+        &[(LOG, point("a,t=x", "v", 10, Value::Integer(1)))],
         &[(
             LOG,
             [
-                point("a,u=x", "v", 20, Float(1.0)),
-                point("b", "w", 20, Bool(true)),
+                point("a,u=x", "v", 20, Value::Float(1.0)),
+                point("b", "w", 20, Value::Boolean(true)),
             ]
             .concat(),
         )],
         &[(
             LOG,
-            [point("a", "v", 30, Str("s")), point("a", "n", 30, Uint(1))].concat(),
+            [
+                point("a", "v", 30, Value::String("s")),
+                point("a", "n", 30, Value::Unsigned(1)),
+            ]
+            .concat(),
         )],
     ]);
     let root = dir.path().to_str().unwrap();
@@ -309,6 +312,23 @@ fn a_schema_is_that_of_the_selection() {
         ran.stdout
             .ends_with(b"db\trp\tb\tw\tfield\tboolean\tyes\t1\t2\t2\n")
     );
+}
+
+#[test]
+fn what_no_export_can_hold_is_in_no_schema_and_is_told() {
+    let writes = [
+        ("#m,t=a", "v", 1, Value::Integer(1)),
+        ("m,t=a", "v\\", 1, Value::Integer(1)),
+        ("m,t=a", "v", 1, Value::Integer(1)),
+    ];
+    let dir = forged(&[&[(LOG, wal::segment(&writes))]]);
+    let ran = cat(&["--schema", "--no-header", dir.path().to_str().unwrap()]).ok();
+    let rows: Vec<_> = cells(&ran).iter().map(|row| row[2..6].join(" ")).collect();
+    assert_eq!(vec!["m t tag string", "m v field integer"], rows);
+    for key in ["\"#m,t=a\"", "\"m,t=a#!~#v"] {
+        assert!(ran.stderr.contains(key), "{}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("not in the schema"), "{}", ran.stderr);
 }
 
 #[test]
@@ -381,26 +401,26 @@ fn conflicts(streams: &[Vec<u8>]) -> Vec<String> {
 
 #[test]
 fn types_roles_and_reserved_names_are_told_and_mended() {
-    let segment = |writes: &[(&str, &str, i64, wal::Value)]| wal::segment(writes);
+    let segment = |writes: &[(&str, &str, i64, Value<'_>)]| wal::segment(writes);
     let dir = forged(&[
         &[(
             LOG,
             segment(&[
-                ("cpu,host=a", "n", 1, Int(5)),
-                ("cpu,host=a", "state", 1, Int(5)),
-                ("cpu,host=a", "fine", 1, Float(0.5)),
-                ("disk.io*,path=a", "path", 1, Str("x")),
-                ("disk.io*,path=a", "a.b=c", 1, Bool(true)),
-                ("odd\\ one,time=x", "time", 1, Float(1.0)),
+                ("cpu,host=a", "n", 1, Value::Integer(5)),
+                ("cpu,host=a", "state", 1, Value::Integer(5)),
+                ("cpu,host=a", "fine", 1, Value::Float(0.5)),
+                ("disk.io*,path=a", "path", 1, Value::String("x")),
+                ("disk.io*,path=a", "a.b=c", 1, Value::Boolean(true)),
+                ("odd\\ one,time=x", "time", 1, Value::Float(1.0)),
             ]),
         )],
         &[(
             LOG,
             segment(&[
-                ("cpu,host=a", "n", 2, Float(1.5)),
-                ("cpu,host=a", "state", 2, Str("up")),
-                ("disk.io*,path=a", "a.b=c", 2, Int(7)),
-                ("disk.io2,path=a", "a.b=c", 2, Bool(false)),
+                ("cpu,host=a", "n", 2, Value::Float(1.5)),
+                ("cpu,host=a", "state", 2, Value::String("up")),
+                ("disk.io*,path=a", "a.b=c", 2, Value::Integer(7)),
+                ("disk.io2,path=a", "a.b=c", 2, Value::Boolean(false)),
             ]),
         )],
     ]);
@@ -453,8 +473,30 @@ fn types_roles_and_reserved_names_are_told_and_mended() {
 }
 
 #[test]
+fn a_field_can_be_renamed_and_cast_at_once() {
+    let write = |value| wal::segment(&[("m,x=a", "x", 1, value)]);
+    let dir = forged(&[
+        &[(LOG, write(Value::Boolean(true)))],
+        &[(LOG, write(Value::Float(0.5)))],
+    ]);
+    let root = dir.path().to_str().unwrap();
+    let found = problems("serverless", root);
+    let mends: Vec<_> = found.iter().map(|(_, mend)| mend.as_str()).collect();
+    assert_eq!(
+        vec!["--rename-field 'm.x=x_field'", "--cast 'm.x=float'"],
+        mends
+    );
+    let export: Vec<u8> = cat(&[root]).ok().stdout.into();
+    let all = mended(&export, &mends.join(" "));
+    assert_eq!(Vec::<String>::new(), conflicts(std::slice::from_ref(&all)));
+}
+
+#[test]
 fn a_name_that_core_keeps_for_itself_is_told() {
-    let dir = forged(&[&[(LOG, wal::segment(&[("m", "__chunk_order", 1, Int(5))]))]]);
+    let dir = forged(&[&[(
+        LOG,
+        wal::segment(&[("m", "__chunk_order", 1, Value::Integer(5))]),
+    )]]);
     let root = dir.path().to_str().unwrap();
     assert!(problems("serverless", root).is_empty());
     let [(what, mend)] = &problems("core", root)[..] else {
@@ -473,10 +515,10 @@ fn a_table_that_is_too_wide_is_parted_into_several_that_hold_it_all() {
     let fields: Vec<_> = (0..450).map(|i| format!("f{i:03}")).collect();
     let mut writes: Vec<_> = fields
         .iter()
-        .map(|field| ("wide,a=1,b=2", &**field, 7, Int(1)))
+        .map(|field| ("wide,a=1,b=2", &**field, 7, Value::Integer(1)))
         .collect();
-    writes.push(("narrow", "v", 7, Int(1)));
-    writes.push(("wide_2", "v", 7, Int(1)));
+    writes.push(("narrow", "v", 7, Value::Integer(1)));
+    writes.push(("wide_2", "v", 7, Value::Integer(1)));
     let dir = forged(&[&[(LOG, wal::segment(&writes))]]);
     let root = dir.path().to_str().unwrap();
     assert!(problems("core", root).is_empty());
@@ -513,7 +555,7 @@ fn too_many_tables_are_parted_into_several_buckets() {
     let tables: Vec<_> = (0..501).map(|i| format!("m{i}")).collect();
     let writes: Vec<_> = tables
         .iter()
-        .map(|table| (&**table, "v", 7, Int(1)))
+        .map(|table| (&**table, "v", 7, Value::Integer(1)))
         .collect();
     let dir = forged(&[&[(LOG, wal::segment(&writes))]]);
     let root = dir.path().to_str().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::forge::{tsm, wal};
+use crate::forge::{Value, tsm, wal};
 use crate::harness::{Ran, copy, entries, fixture, points, run, scratch};
 
 fn cat(args: &[&str]) -> Ran {
@@ -219,8 +219,8 @@ fn replicas_that_differ_are_merged_and_the_later_path_is_newer() {
         &a,
         "wal/db/rp/7",
         wal::segment(&[
-            ("m,t=x", "v", 3, wal::Value::Int(113)),
-            ("m,t=x", "w", 9, wal::Value::Int(119)),
+            ("m,t=x", "v", 3, Value::Integer(113)),
+            ("m,t=x", "w", 9, Value::Integer(119)),
         ]),
     );
     file(
@@ -231,7 +231,7 @@ fn replicas_that_differ_are_merged_and_the_later_path_is_newer() {
     file(
         &b,
         "wal/db/rp/7",
-        wal::segment(&[("m,t=x", "v", 4, wal::Value::Int(124))]),
+        wal::segment(&[("m,t=x", "v", 4, Value::Integer(124))]),
     );
     let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
     let merged = |paths: [&str; 2]| {

@@ -32,7 +32,7 @@ use crate::post::journal::{self, History, Journal, Opened};
 use crate::post::server::Server;
 use crate::post::{Error, Periods, Place, Poster, Routing, Service, Way};
 use crate::rate::budget::{self, Budget, boot_clock};
-use crate::rate::{Limit, Meter, Pacer, Rate};
+use crate::rate::{Limit, Meter, Pacer, Partitions, Rate};
 
 const NAME: &str = "lp-post";
 
@@ -54,7 +54,9 @@ struct Posted {
 
 /// Read everything and post it.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let sink = Sink::open(NAME, args.rejects.as_deref(), &args.input.paths())?;
+    let progress = Progress::start(NAME, args.progress, None);
+    let inputs = args.input.paths();
+    let sink = Sink::open(NAME, args.rejects.as_deref(), &inputs, progress.clone())?;
     let (journal, history) = match args.journal.as_deref().filter(|_| !args.dry_run) {
         Some(path) => open_journal(path, &args, &sink)?,
         None => (None, None),
@@ -80,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         empty: false,
     };
     let mut fed = Fed {
-        progress: Progress::start(NAME, args.progress, None),
+        progress,
         ..Fed::default()
     };
     let result = feed::run(&args.input, EXAMPLE, &mut posted, &mut fed);
@@ -255,7 +257,7 @@ fn way(
     }
     let common = Common {
         desk: Arc::clone(desk),
-        gate: Arc::new(Gate::new(meter(args)?)),
+        gate: Arc::new(Gate::new(meter(args)?, partitions(args))),
         patience: patience(args),
     };
     let clock = clock(stop);
@@ -305,8 +307,13 @@ fn clock(stop: Arc<AtomicBool>) -> SystemClock {
     SystemClock::new(boot_clock, Arc::new(sleep))
 }
 
+/// The partitions that belong to the tariff, where one is named.
+fn partitions(args: &Args) -> Option<Partitions> {
+    args.rate?.partitions.map(Partitions::new)
+}
+
 fn limit(args: &Args) -> Option<Limit> {
-    match args.rate? {
+    match args.rate?.bytes {
         Rate::Unlimited => None,
         Rate::Limited(limit) => Some(limit),
     }

@@ -43,8 +43,13 @@ fn path(copy: &Located) -> Vec<u8> {
     let folders = [&files.data, &files.wal].into_iter().flatten();
     let there = folders.clone().find(|folder| folder.is_dir());
     let named = files.named.first();
-    let opened = files.opened.as_ref().map(|(name, _)| name);
-    let path = there.or(files.data.as_ref()).or(named).or(opened);
+    let opened = files.opened.first().map(|(name, _)| name);
+    let packed = files.packed.as_ref().map(|packed| &packed.path);
+    let path = there
+        .or(files.data.as_ref())
+        .or(named)
+        .or(packed)
+        .or(opened);
     path.map(|path| <[u8]>::from_path(path).unwrap_or_default().to_vec())
         .unwrap_or_default()
 }

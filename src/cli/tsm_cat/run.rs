@@ -1,30 +1,29 @@
 //! The run: begin, contexts with their points, end; and what is told meanwhile.
 
-use std::io::{self, Seek};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use bstr::BString;
 
+use super::buckets::{self, Buckets};
 use super::findings::Findings;
+use super::intake::{Intake, STDIN};
 use super::since::{self, Since};
 use super::sink::Sink;
-use super::{Args, EXAMPLE, Form, NAME, list, refused, schema, spooled};
-use crate::cli::exit::Failure;
+use super::{Args, Form, NAME, refused};
 use crate::cli::outfile::OutFile;
+use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
-use crate::cli::{Outcome, exit, input, report, signal, value};
+use crate::cli::{Outcome, exit, report, value};
+use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
-use crate::export::judge::Judge;
 use crate::export::pipeline::{self, Event, Means, Piece};
-use crate::export::schema::{Schema, Stop, Survey, TooMany};
 use crate::export::text::Text;
-use crate::export::{Options, Report};
-use crate::lp::validate::Target;
-use crate::lp::{Change, stream};
+use crate::lp::{Change, Context, stream};
 use crate::route::plan;
 use crate::tsm::place::Names;
 use crate::tsm::shard::{Remark, System, Trouble};
-use crate::tsm::source::Source;
+use crate::tsm::tree::{Unpacker, Wanted};
 
 /// Level of `--compress`: at the rate at which the text is made, and a twentieth of it is left.
 const LEVEL: u32 = 1;
@@ -47,18 +46,33 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
         progress: progress.clone(),
-        catalog: Catalog::default(),
+        catalog: Catalog {
+            spool: args.tmp_dir.clone(),
+            ..Catalog::default()
+        },
+        buckets: match &args.bucket_names {
+            Some(path) => Buckets::read(path)?,
+            None => Buckets::default(),
+        },
+        archive: None,
+        is_in_parts: false,
+        wanted: args.wanted(),
+        are_replicas: args.replicas,
         problems: 0,
         since,
         names: Names::default(),
         at: At::default(),
     };
+    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs()?)?;
+    cat.findings.reject_to(rejects);
+    cat.options.keep_rejects = cat.findings.keeps_rejects();
     let result = match args.form() {
-        Form::Points => cat.stream(&args, Cat::shards),
+        Form::Points => cat.stream(&args, Cat::points),
         Form::Contexts => cat.stream(&args, Cat::contexts),
         Form::List { has_header } => cat.list(&args, has_header),
         Form::Schema { has_header, target } => cat.schema(&args, has_header, target),
     };
+    let result = result.and_then(|()| cat.findings.finish());
     let result = result.and_then(|()| file.map_or(Ok(()), OutFile::keep));
     let result = result.map(|()| Outcome::after(cat.findings.lost() + cat.problems));
     progress.finish();
@@ -66,31 +80,41 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     report::finish_with(NAME, &args.report, &cat.figures(), &words, result)
 }
 
-struct Cat {
-    options: Options,
+/// A run: what it reads, where it writes, and what it has come by.
+pub(super) struct Cat {
+    pub(super) options: Options,
     means: Means,
-    sink: Sink,
-    findings: Findings,
+    pub(super) sink: Sink,
+    pub(super) findings: Findings,
     progress: Progress,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
+    buckets: Buckets,
+    /// The archive on standard input, as long as there may be more in it.
+    archive: Option<Box<Unpacker<Box<dyn Read>>>>,
+    /// Nobody knows how much of it is still to come.
+    is_in_parts: bool,
+    /// What of a tree is wanted.
+    wanted: Wanted,
+    /// The same shard in several places is copies of it.
+    are_replicas: bool,
     /// What a target would refuse.
-    problems: u64,
+    pub(super) problems: u64,
     /// Only shards that have changed since then.
     since: Option<i64>,
     /// What the context comments so far have said of database and policy.
     names: Names,
-    at: At,
+    pub(super) at: At,
 }
 
 /// Where the export is.
 #[derive(Default)]
-struct At {
+pub(super) struct At {
     /// The number of the shard, from 1 on.
     shard: usize,
     /// The shard that the comment on the place last named, and the percentage.
     told: (usize, u64),
     /// The comment that the first points of the shard need.
-    context: Option<Change>,
+    pub(super) context: Option<Change>,
 }
 
 impl Cat {
@@ -120,143 +144,95 @@ impl Cat {
         self.sink.finish()
     }
 
-    fn find(&mut self, args: &Args) -> anyhow::Result<()> {
-        let wanted = args.wanted();
+    /// Look for the shards, or for the first ones of an archive.
+    pub(super) fn find(&mut self, args: &Args) -> anyhow::Result<()> {
+        self.buckets.resolve(&mut self.wanted);
         let (piped, paths): (Vec<_>, Vec<PathBuf>) = args
             .inputs()?
             .into_iter()
             .partition(|path| path == Path::new("-"));
         self.catalog
-            .add_paths(&paths, &wanted, &args.logs())
+            .add_paths(&paths, &self.wanted, &args.logs())
             .map_err(refused)?;
         if !piped.is_empty() {
-            let source = spool()?;
-            self.catalog
-                .add_opened(Path::new("standard input"), source, &wanted)
-                .map_err(refused)?;
+            match Intake::open(args, &self.wanted)? {
+                Intake::File(source) => self
+                    .catalog
+                    .add_opened(Path::new(STDIN), source, &self.wanted)
+                    .map_err(refused)?,
+                Intake::Archive(archive) => {
+                    self.archive = Some(archive);
+                    self.unpack()?;
+                }
+            }
         }
-        self.catalog.settle(args.replicas).map_err(refused)?;
+        if !self.is_in_parts {
+            self.catalog.check().map_err(refused)?;
+        }
+        self.settle()
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.catalog.settle(self.are_replicas).map_err(refused)?;
         if let Some(since) = self.since {
             self.catalog.keep_changed(since);
         }
-        self.catalog
-            .notes
-            .iter()
-            .for_each(|note| self.findings.note(note));
+        let notes = std::mem::take(&mut self.catalog.notes);
+        notes.iter().for_each(|note| self.findings.note(note));
         Ok(())
     }
 
-    /// All contexts, without points.
-    fn contexts(&mut self) -> anyhow::Result<()> {
-        self.catalog
-            .keep_within(self.options.first, self.options.last);
-        for listed in std::mem::take(&mut self.catalog.shards) {
-            self.begin(&listed);
-            let shard = self.at.context.take();
-            self.sink
-                .comment(|out| shard.iter().for_each(|change| change.print(out)));
-            self.sink.settle()?;
+    /// Take the next shards from the archive; whether there were any.
+    fn unpack(&mut self) -> anyhow::Result<bool> {
+        let Some(archive) = &mut self.archive else {
+            return Ok(false);
+        };
+        let Some(tree) = archive.advance().map_err(refused)? else {
+            return Ok(false);
+        };
+        self.is_in_parts |= !archive.is_over();
+        if archive.is_over() {
+            self.archive = None;
         }
-        Ok(())
+        let added = self.catalog.add_tree(Path::new(STDIN), tree, &self.wanted);
+        added.map_err(refused)?;
+        Ok(true)
     }
 
-    /// A row for each shard.
-    fn list(&mut self, args: &Args, has_header: bool) -> anyhow::Result<()> {
-        self.find(args)?;
-        self.catalog
-            .keep_within(self.options.first, self.options.last);
-        let mut text = Vec::new();
-        if has_header {
-            text.extend_from_slice(list::HEADER);
-        }
-        let shards = self.catalog.shards.iter();
-        shards.for_each(|listed| list::rows(listed, &mut text));
-        self.sink.text(&text)?;
-        self.sink.finish()
-    }
-
-    /// A row for each column, or for each problem that a target has; policy by policy.
-    fn schema(
+    /// Do something with all shards, which come in parts where an archive has them so.
+    pub(super) fn parts(
         &mut self,
-        args: &Args,
-        has_header: bool,
-        target: Option<Target>,
+        mut work: impl FnMut(&mut Self, Vec<Listed>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.find(args)?;
-        let shards = std::mem::take(&mut self.catalog.shards);
-        let mut judge = target.map(Judge::new);
-        let mut text = match target {
-            _ if !has_header => Vec::new(),
-            None => schema::HEADER.to_vec(),
-            Some(_) => schema::PROBLEMS.to_vec(),
-        };
-        let policy = |listed: &Listed| (listed.names.database.clone(), listed.names.policy.clone());
-        for shards in shards.chunk_by(|a, b| policy(a) == policy(b)) {
-            let mut tables = Schema::default();
-            for listed in shards {
-                self.survey(listed, &mut tables)?;
-            }
-            let names = shards.first().map(|listed| listed.names.clone());
-            let (names, tables) = (names.unwrap_or_default(), tables.tables());
-            match &mut judge {
-                None => tables
-                    .iter()
-                    .for_each(|table| schema::rows(&names, table, &mut text)),
-                Some(judge) => {
-                    let problems = judge.policy(&tables);
-                    self.problems += problems.len() as u64;
-                    let problems = problems.iter();
-                    problems.for_each(|problem| schema::problem(&names, problem, &mut text));
-                }
-            }
-            self.sink.text(&text)?;
-            text.clear();
-        }
-        self.sink.text(&text)?;
-        self.sink.finish()
-    }
-
-    /// Add the columns of a shard.
-    fn survey(&mut self, listed: &Listed, schema: &mut Schema) -> anyhow::Result<()> {
-        self.sink.settle()?;
-        let opened = listed.open(&System, self.options.keep_going);
-        let Some(shard) = opened.map_err(refused)? else {
-            self.gone(&listed.label);
-            return Ok(());
-        };
-        self.opened(&shard.remarks, &shard.damage);
-        let mut report = Report::default();
-        let survey = Survey::new(&shard, listed.names.shard, &self.options, schema);
-        let mut survey = survey.map_err(refused)?;
         loop {
-            let more = survey.next(schema, &mut report);
-            self.findings.take(&mut report);
-            match more {
-                Ok(true) => signal::check()?,
-                Ok(false) => return Ok(()),
-                Err(Stop::Trouble(trouble)) => return Err(refused(trouble)),
-                Err(Stop::TooMany) => return Err(Failure::Config(TooMany.to_string()).into()),
+            let shards = std::mem::take(&mut self.catalog.shards);
+            work(self, shards)?;
+            if !self.unpack()? {
+                return Ok(());
             }
+            self.settle()?;
         }
     }
 
-    fn gone(&mut self, label: &str) {
+    /// All points, with their contexts.
+    fn points(&mut self) -> anyhow::Result<()> {
+        let (options, means) = (self.options.clone(), self.means);
+        self.parts(|cat, shards| {
+            pipeline::run(&System, &shards, &options, means, |event| {
+                cat.event(event, &shards)
+            })
+        })
+    }
+
+    pub(super) fn gone(&mut self, label: &str) {
         self.findings
             .warn(&format!("{label}: the server has dropped it meanwhile"));
     }
 
-    fn opened(&mut self, remarks: &[Remark], damage: &[Trouble]) {
+    pub(super) fn opened(&mut self, remarks: &[Remark], damage: &[Trouble]) {
         let findings = &mut self.findings;
         remarks.iter().for_each(|remark| findings.remark(remark));
         damage.iter().for_each(|trouble| findings.damage(trouble));
-    }
-
-    fn shards(&mut self) -> anyhow::Result<()> {
-        let shards = std::mem::take(&mut self.catalog.shards);
-        let (options, means) = (self.options.clone(), self.means);
-        pipeline::run(&System, &shards, &options, means, |event| {
-            self.event(event, &shards)
-        })
     }
 
     /// Take in what comes next; gives back the text that is written.
@@ -282,7 +258,7 @@ impl Cat {
     }
 
     /// Say whose the shard is, where the one before was somebody else's.
-    fn begin(&mut self, listed: &Listed) {
+    pub(super) fn begin(&mut self, listed: &Listed) {
         let Names {
             database, policy, ..
         } = &listed.names;
@@ -291,26 +267,51 @@ impl Cat {
         let is_new = is_new || self.names.policy != *policy;
         let policy = policy.clone().filter(|_| is_new).map(Change::Policy);
         let period = listed.period.filter(|_| is_new).map(Change::Period);
+        let bucket = self.bucket(listed).filter(|_| is_new).map(Change::Bucket);
         self.names = listed.names.clone();
+        self.findings.enter(&listed.label, self.context(listed));
         self.at.context = listed.names.shard.map(Change::Shard);
         self.sink.comment(|out| {
-            [database, policy, period]
+            [database, policy, period, bucket]
                 .iter()
                 .flatten()
                 .for_each(|change| change.print(out))
         });
     }
 
+    /// What the comments say of the shard, together.
+    fn context(&self, listed: &Listed) -> Context {
+        let names = listed.names.clone();
+        Context {
+            bucket: self.bucket(listed),
+            database: names.database,
+            policy: names.policy,
+            period: listed.period,
+            shard: names.shard,
+        }
+    }
+
+    /// The bucket of a 2.x server that the shard is of.
+    fn bucket(&self, listed: &Listed) -> Option<BString> {
+        let names = &listed.names;
+        let (id, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
+        // A 1.x server has metadata, in which its databases are.
+        if !buckets::is_id(id) || policy != "autogen" || listed.period.is_some() {
+            return None;
+        }
+        Some(self.buckets.name(id).unwrap_or(id).clone())
+    }
+
     fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
         let place = (self.at.shard, piece.done / 10);
-        if self.at.told != place {
+        if self.at.told != place && !self.is_in_parts {
             self.at.told = place;
             let mut text = Vec::new();
             stream::print_at(place.0, shards, piece.done, &mut text);
             self.progress.comment(&text);
             self.sink.comment(|out| out.extend_from_slice(&text));
         }
-        self.findings.take(&mut piece.report);
+        self.findings.take(&mut piece.report)?;
         if piece.text.is_empty() {
             self.sink.settle()?;
         } else {
@@ -341,13 +342,4 @@ impl Cat {
             ("problems of the schema", self.problems),
         ]
     }
-}
-
-/// Standard input in a file without a name, as its parts are needed in another order.
-fn spool() -> anyhow::Result<Source> {
-    let mut input = input::open(Path::new("-"), EXAMPLE)?;
-    let mut file = tempfile::tempfile().context("temporary file")?;
-    io::copy(&mut input.source, &mut file).context("standard input")?;
-    file.rewind().context("temporary file")?;
-    Ok(spooled(Source::whole(file).context("temporary file")?)?)
 }

@@ -31,7 +31,18 @@ impl Files {
             extent.add(path);
             extent.change(&path.with_extension("tombstone"));
         }
-        extent.data += self.opened.as_ref().map_or(0, |(_, source)| source.len());
+        for (path, source) in &self.opened {
+            match path.extension().and_then(OsStr::to_str) {
+                Some("wal") => extent.log += source.len(),
+                _ => extent.data += source.len(),
+            }
+        }
+        if let Some(packed) = &self.packed {
+            extent.data += packed.bytes();
+            if packed.source.is_none() {
+                extent.change(&packed.path);
+            }
+        }
         extent
     }
 }
