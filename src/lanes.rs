@@ -189,7 +189,10 @@ impl<W, R> Line<W, R> {
                 let (place, cost) = state.line.pop_front()?;
                 state.taken += 1;
                 state.cost -= cost;
-                self.wake(Who::Feeder, &state);
+                // Half the window at once: each time costs two calls of the system.
+                if state.line.len() * 2 <= self.bounds.window.get() {
+                    self.wake(Who::Feeder, &state);
+                }
                 if let Place::Done(result) = place {
                     return Some(result);
                 }

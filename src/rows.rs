@@ -31,63 +31,80 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Byte strings one behind the other in one buffer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Byte strings one behind the other in one buffer, perhaps with something between them.
+#[derive(Clone, Debug, Default)]
 pub struct Strings {
     bytes: Vec<u8>,
-    /// Where each string ends in `bytes`; ascending.
-    ends: Vec<usize>,
+    /// Where each string starts and ends in `bytes`; ascending.
+    spans: Vec<(usize, usize)>,
 }
+
+impl PartialEq for Strings {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Strings {}
 
 impl Strings {
     /// Append one string.
     pub fn push(&mut self, value: &[u8]) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.ends.push(self.bytes.len());
+        self.spans.push((start, self.bytes.len()));
     }
 
     /// The string at position `i`; empty where there is none.
     pub fn get(&self, i: usize) -> &[u8] {
-        let start = i
-            .checked_sub(1)
-            .and_then(|i| self.ends.get(i))
-            .copied()
-            .unwrap_or(0);
-        let end = self.ends.get(i).copied().unwrap_or(start);
+        let (start, end) = self.spans.get(i).copied().unwrap_or_default();
         self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// All strings.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|i| self.get(i))
     }
 
     /// How long the longest string is.
     pub fn longest(&self) -> usize {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        let lens = self.ends.iter().zip(starts).map(|(end, start)| end - start);
+        let lens = self.spans.iter().map(|(start, end)| end - start);
         lens.max().unwrap_or(0)
     }
 
-    /// Make room for `strings` more strings of `bytes` bytes together.
-    pub fn reserve(&mut self, strings: usize, bytes: usize) {
-        self.ends.reserve(strings);
-        self.bytes.reserve(bytes);
+    /// Append strings in place: `fill` appends bytes, and then for each string where among these it starts and ends,
+    /// ascending. On an error nothing is appended.
+    pub fn fill<E>(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>, &mut Vec<(usize, usize)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (bytes, spans) = (self.bytes.len(), self.spans.len());
+        let done = fill(&mut self.bytes, &mut self.spans);
+        if done.is_err() {
+            self.spans.truncate(spans);
+            self.bytes.truncate(bytes);
+        }
+        done
     }
 
     /// Keep the first `n` strings only.
     pub fn truncate(&mut self, n: usize) {
-        self.ends.truncate(n);
-        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+        self.spans.truncate(n);
+        let end = self.spans.last().map_or(0, |span| span.1);
+        self.bytes.truncate(end);
     }
 
     /// Keep the strings whose position `keep` answers with true. It is asked once for each, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let (mut start, mut kept, mut filled) = (0, 0, 0);
-        for i in 0..self.ends.len() {
-            let end = self.ends[i];
+        let (mut kept, mut filled) = (0, 0);
+        for i in 0..self.spans.len() {
+            let (start, end) = self.spans[i];
             if keep(i) {
                 self.bytes.copy_within(start..end, filled);
+                self.spans[kept] = (filled, filled + end - start);
                 filled += end - start;
-                self.ends[kept] = filled;
                 kept += 1;
             }
-            start = end;
         }
         self.truncate(kept);
     }
@@ -95,41 +112,37 @@ impl Strings {
     /// Give back memory that holds nothing.
     pub fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
-        self.ends.shrink_to_fit();
+        self.spans.shrink_to_fit();
     }
 
     /// How many strings.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.spans.len()
     }
 
     /// Whether there is no string.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.spans.is_empty()
     }
 
     /// Append some strings of another list; what it does not hold is nothing.
     pub fn extend(&mut self, other: &Self, range: Range<usize>) {
-        let Some(ends) = other.ends.get(range.clone()) else {
+        let spans = other.spans.get(range).unwrap_or_default();
+        let (Some(&(start, _)), Some(&(_, end))) = (spans.first(), spans.last()) else {
             return;
         };
-        let start = range
-            .start
-            .checked_sub(1)
-            .and_then(|i| other.ends.get(i))
-            .copied()
-            .unwrap_or(0);
         let base = self.bytes.len();
-        let end = ends.last().copied().unwrap_or(start);
         self.bytes
             .extend_from_slice(other.bytes.get(start..end).unwrap_or_default());
-        self.ends.extend(ends.iter().map(|end| base + end - start));
+        let moved = |at: usize| base + at - start;
+        self.spans
+            .extend(spans.iter().map(|span| (moved(span.0), moved(span.1))));
     }
 
     /// Forget all strings, keep the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.spans.clear();
     }
 }
 

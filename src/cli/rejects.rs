@@ -63,6 +63,11 @@ impl Rejects {
         self
     }
 
+    /// Whether they go to a file.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.count
@@ -76,6 +81,16 @@ impl Rejects {
             self.count += 1;
             Ok(())
         }
+    }
+
+    /// Take what would have been a record, had line protocol a spelling for it.
+    pub fn add_bytes(
+        &mut self,
+        bytes: &[u8],
+        context: &Context,
+        reason: &str,
+    ) -> anyhow::Result<()> {
+        self.put_as(bytes, context, reason, print_bytes)
     }
 
     /// Take one record whose place is not known any more.
@@ -94,6 +109,16 @@ impl Rejects {
     }
 
     fn put(&mut self, record: &[u8], context: &Context, reason: &str) -> anyhow::Result<()> {
+        self.put_as(record, context, reason, print)
+    }
+
+    fn put_as(
+        &mut self,
+        record: &[u8],
+        context: &Context,
+        reason: &str,
+        print: fn(&[u8], &str, &mut Vec<u8>),
+    ) -> anyhow::Result<()> {
         let is_shown = self.is_shown();
         self.count += 1;
         let Some((name, file)) = &mut self.file else {
@@ -170,10 +195,22 @@ pub fn print(record: &[u8], comment: &str, out: &mut Vec<u8>) {
     }
     if Framer::default().end(&out[start..]).map(|end| end.len) != Some(out.len() - start) {
         out.truncate(start);
-        out.extend_from_slice(b"# REJECT-BYTES*:");
-        context::encode(record, out);
-        out.push(b'\n');
+        bytes(record, out);
     }
+}
+
+/// Append what is no record at all, in a comment under a comment.
+pub fn print_bytes(record: &[u8], comment: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# REJECT ");
+    context::encode(comment.as_bytes(), out);
+    out.push(b'\n');
+    bytes(record, out);
+}
+
+fn bytes(record: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# REJECT-BYTES*:");
+    context::encode(record, out);
+    out.push(b'\n');
 }
 
 #[cfg(test)]

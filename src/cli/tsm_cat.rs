@@ -1,6 +1,8 @@
 //! The arguments of tsm-cat, and what its manual says beyond them.
 
+mod buckets;
 mod findings;
+mod intake;
 pub mod run;
 mod sink;
 
@@ -16,11 +18,9 @@ use super::{report, value};
 use crate::export::Options;
 use crate::lp::glob::Glob;
 use crate::tsm::ReadError;
-use crate::tsm::file::File;
 use crate::tsm::place::Error;
 use crate::tsm::shard::Trouble;
-use crate::tsm::source::Source;
-use crate::tsm::tree::{Logs, Wanted};
+use crate::tsm::tree::{Logs, Refused, Wanted};
 
 /// The name of the program.
 pub const NAME: &str = "tsm-cat";
@@ -38,8 +38,9 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | gzip >export.lp.gz";
 pub struct Args {
     /// Root, data directory, database, policy or shard directory, or single .tsm and .wal files
     ///
-    /// A root holds "data", "wal" and "meta", as /var/lib/influxdb does. Files of one folder are taken for files of
-    /// one shard. "-", or nothing, is a single .tsm or .wal file on standard input.
+    /// A root holds "data", "wal" and "meta", as /var/lib/influxdb does; that of a 2.x server is its engine directory.
+    /// A folder with portable backups is a PATH as well. Files of one folder are taken for files of one shard. "-", or
+    /// nothing, is standard input: a .tsm or .wal file, or a tar archive of any of these.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -97,6 +98,20 @@ pub struct Args {
     #[arg(long, help_heading = "Sources")]
     pub no_wal: bool,
 
+    /// Put what is unpacked into files without a name in this folder
+    ///
+    /// For standard input and backups. From a tar archive that holds wal before data one shard is there at a time,
+    /// else all of them.
+    #[arg(long, value_name = "DIR", help_heading = "Sources")]
+    pub tmp_dir: Option<PathBuf>,
+
+    /// Read the names of 2.x buckets from this file, an id and a name on a line, as influx bucket list prints them
+    ///
+    /// The folders of a 2.x server are called by the ids of its buckets. With names, --database takes them, and the
+    /// points go to the buckets of these names; without, to buckets called by the ids.
+    #[arg(long, value_name = "FILE", help_heading = "Sources")]
+    pub bucket_names: Option<PathBuf>,
+
     /// Leave out what is damaged instead of ending there
     ///
     /// That is a block, a file whose header, index or tombstones are damaged, or the rest of a log segment. Each is
@@ -125,6 +140,10 @@ pub struct Args {
     /// The output is the same whatever their number.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
+
+    /// Where to put values that line protocol cannot carry.
+    #[command(flatten)]
+    pub rejects: super::rejects::Args,
 
     /// Whether to draw progress.
     #[command(flatten)]
@@ -198,6 +217,7 @@ impl Args {
             last,
             per_field: self.per_field,
             keep_going: self.keep_going,
+            keep_rejects: false,
         })
     }
 }
@@ -206,6 +226,7 @@ impl Args {
 pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
     let place = match trouble.into() {
         Refusal::Place(err) => err,
+        Refusal::Archive(trouble) => return trouble.into(),
         Refusal::Damage(trouble) => {
             return match &trouble.cause {
                 ReadError::Damage(cause) => Failure::Data(format!(
@@ -221,7 +242,7 @@ pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
         Error::Missing(_) => Failure::NoInput(text).into(),
         Error::Denied { .. } => Failure::NoPermission(text).into(),
         Error::Usage(_) => Failure::Usage(text).into(),
-        Error::Twice(_) => Failure::Data(text).into(),
+        Error::Twice(_) | Error::Damaged(_) => Failure::Data(text).into(),
         Error::Io { .. } => place.into(),
     }
 }
@@ -233,6 +254,8 @@ pub enum Refusal {
     Place(Error),
     /// A file is damaged, or cannot be read.
     Damage(Trouble),
+    /// The archive that all files are in is damaged: there is no way around that.
+    Archive(Trouble),
 }
 
 impl From<Error> for Refusal {
@@ -241,31 +264,18 @@ impl From<Error> for Refusal {
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        Self::Damage(trouble)
+impl From<Refused> for Refusal {
+    fn from(err: Refused) -> Self {
+        match err {
+            Refused::Place(err) => Self::Place(err),
+            Refused::Trouble(trouble) => Self::Archive(trouble),
+        }
     }
 }
 
-/// Standard input, if it is one of the two kinds of file that can be read from there.
-pub fn spooled(source: Source) -> Result<Source, Failure> {
-    let mut head = vec![0; source.len().min(512) as usize];
-    let is_read = source.read(0, &mut head).is_ok();
-    let is_tar = head.get(257..262) == Some(b"ustar");
-    if is_tar {
-        let text = "standard input is a tar archive, which cannot be read from there (unpack it, and name the folder)";
-        return Err(Failure::Usage(text.into()));
-    }
-    match head.first() {
-        None => Err(Failure::NoInput(
-            "standard input is empty: the program before wrote nothing".into(),
-        )),
-        // A segment starts with the type of an entry, or with a gap.
-        Some(0..=3) if is_read => Ok(source),
-        _ if File::is_tsm(&head) => Ok(source),
-        _ => Err(Failure::Data(
-            "standard input is neither a .tsm nor a .wal file".into(),
-        )),
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        Self::Damage(trouble)
     }
 }
 

@@ -3,20 +3,20 @@
 //!
 //! Slow, and the rule that [`super::sheet`] must agree with.
 
-use crate::lp::escape;
+use crate::lp::escape::{self, Place};
 use crate::lp::frame::Framer;
 use crate::lp::number;
 use crate::rows::Values;
 
 use super::print::{LINE, Lane, TIMES};
-use super::{Report, Unprintable};
+use super::{Lost, Report, Unprintable};
 
 /// What could not be printed, by lane.
 #[derive(Debug)]
 struct Counts {
-    floats: Vec<u64>,
-    times: Vec<u64>,
-    cut: Vec<u64>,
+    floats: Vec<Lost>,
+    times: Vec<Lost>,
+    cut: Vec<Lost>,
 }
 
 /// Where a line stands while it is written.
@@ -33,7 +33,7 @@ pub fn print(
     out: &mut Vec<u8>,
     report: &mut Report,
 ) {
-    let zeros = vec![0; lanes.len()];
+    let zeros = vec![Lost::default(); lanes.len()];
     let mut writer = Writer {
         series,
         lanes,
@@ -48,20 +48,47 @@ pub fn print(
         },
     };
     writer.joined();
-    let counts = writer.counts;
-    for (i, lane) in lanes.iter().enumerate() {
-        let count = |counts: &[u64]| counts.get(i).copied().unwrap_or(0);
-        let Counts { floats, times, cut } = &counts;
-        report.leave_out(series, &lane.field, Unprintable::Float, count(floats));
-        report.leave_out(series, &lane.field, Unprintable::Time, count(times));
-        report.leave_out(series, &lane.field, Unprintable::Split, count(cut));
+    let Counts { floats, times, cut } = writer.counts;
+    let lost = floats.into_iter().zip(times).zip(cut);
+    for (lane, ((floats, times), cut)) in lanes.iter().zip(lost) {
+        report.leave_out(series, &lane.field, Unprintable::Float, floats);
+        report.leave_out(series, &lane.field, Unprintable::Time, times);
+        report.leave_out(series, &lane.field, Unprintable::Split, cut);
     }
 }
 
-fn add(counts: &mut [u64], i: usize) {
-    if let Some(count) = counts.get_mut(i) {
-        *count += 1;
+/// All values of a field that has no spelling, or whose series has none.
+pub fn lost(series: &[u8], field: &[u8], values: &Values, times: &[i64], keep: bool) -> Lost {
+    let mut lost = Lost {
+        count: values.len() as u64,
+        ..Lost::default()
+    };
+    if keep {
+        let mut text = Vec::new();
+        for (row, time) in times.iter().enumerate() {
+            record(series, field, values, (row, *time), &mut text);
+            lost.records.push(&text);
+        }
     }
+    lost
+}
+
+/// What the record of one value would be if there could be one.
+fn record(
+    series: &[u8],
+    field: &[u8],
+    values: &Values,
+    (row, time): (usize, i64),
+    out: &mut Vec<u8>,
+) {
+    out.clear();
+    out.extend_from_slice(series);
+    out.push(b' ');
+    escape::encode(Place::Field, field, out);
+    out.push(b'=');
+    value(values, row, out);
+    out.push(b' ');
+    number::signed(time, out);
 }
 
 struct Writer<'a> {
@@ -106,24 +133,37 @@ impl Writer<'_> {
     /// Append a field to the line, or count why not.
     fn field(&mut self, line: &mut Line, i: usize, lane: &Lane, row: usize, time: i64) {
         if !TIMES.contains(&time) {
-            return add(&mut self.counts.times, i);
+            return self.lose(|counts| &mut counts.times, i, (row, time));
         }
         let start = self.out.len();
         self.out.push(if line.fields == 0 { b' ' } else { b',' });
         self.out.extend_from_slice(&lane.name);
         if !value(&lane.values, row, self.out) {
             self.out.truncate(start);
-            return add(&mut self.counts.floats, i);
+            return self.lose(|counts| &mut counts.floats, i, (row, time));
         }
         let is_string = matches!(lane.values, Values::String(_));
         if self.is_careful && is_string && !self.is_whole(line) {
             self.out.truncate(start);
-            return add(&mut self.counts.cut, i);
+            return self.lose(|counts| &mut counts.cut, i, (row, time));
         }
         if line.fields > 0 && self.out.len() - line.start > LINE {
             self.wrap(line, start, time);
         }
         line.fields += 1;
+    }
+
+    /// Count a value of a lane that cannot be printed.
+    fn lose(&mut self, of: fn(&mut Counts) -> &mut Vec<Lost>, i: usize, place: (usize, i64)) {
+        let (Some(lane), Some(lost)) = (self.lanes.get(i), of(&mut self.counts).get_mut(i)) else {
+            return;
+        };
+        lost.count += 1;
+        if self.report.keep_rejects {
+            let mut text = Vec::new();
+            record(self.series, &lane.field, &lane.values, place, &mut text);
+            lost.records.push(&text);
+        }
     }
 
     /// Whether the servers' splitter sees the line so far, and whatever follows it, as one record.

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tsm::meta::Meta;
+use crate::tsm::backup;
+use crate::tsm::meta::{Meta, MetaError};
 use crate::tsm::place::{self, Error, Names};
 use crate::tsm::shard::Files;
 use crate::tsm::source::Source;
@@ -52,6 +53,8 @@ pub struct Catalog {
     pub deleted: u64,
     /// What is worth telling.
     pub notes: Vec<Note>,
+    /// The folder for what is unpacked; `None` where the system keeps temporary files.
+    pub spool: Option<PathBuf>,
 }
 
 impl Catalog {
@@ -64,7 +67,11 @@ impl Catalog {
     ) -> Result<(), Error> {
         let (files, folders): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_file());
         for path in folders {
-            let tree = tree::walk(path, wanted, logs)?;
+            let backups = tree::backups(path, wanted, self.spool.as_deref())?;
+            let tree = match backups {
+                Some(tree) => tree,
+                None => tree::walk(path, wanted, logs)?,
+            };
             self.add_tree(path, tree);
         }
         self.add_files(&files, wanted)
@@ -79,7 +86,7 @@ impl Catalog {
     ) -> Result<(), Error> {
         let names = tree::names_for(name, Names::default(), wanted)?;
         let files = Files {
-            opened: Some((name.to_path_buf(), source)),
+            opened: vec![(name.to_path_buf(), source)],
             ..Files::default()
         };
         self.shards.push(Listed {
@@ -93,13 +100,27 @@ impl Catalog {
         Ok(())
     }
 
-    fn add_tree(&mut self, path: &Path, tree: Tree) {
+    /// Add the shards of a tree.
+    pub fn add_tree(&mut self, path: &Path, tree: Tree) {
         self.internal += tree.internal;
         self.notes.extend(tree.strays.into_iter().map(Note::Stray));
         if tree.without_logs {
             self.notes.push(Note::WithoutLog(path.to_path_buf()));
         }
-        let meta = tree.meta.and_then(|path| self.meta(&path));
+        let packed = |known: Option<(PathBuf, Vec<u8>)>,
+                      parse: fn(&[u8]) -> Result<Meta, MetaError>| {
+            known.map(|(path, bytes)| (path, parse(&bytes).map_err(|err| err.to_string())))
+        };
+        let meta = packed(tree.archived_meta, Meta::parse)
+            .or_else(|| packed(tree.backup_meta, backup::meta))
+            .or_else(|| tree.meta.and_then(meta_of));
+        let meta = meta.and_then(|(path, meta)| match meta {
+            Ok(meta) => Some(meta),
+            Err(trouble) => {
+                self.notes.push(Note::Meta(path, trouble));
+                None
+            }
+        });
         let mut unknown = Vec::new();
         for found in tree.shards {
             self.add_shard(found, meta.as_ref(), &mut unknown);
@@ -140,27 +161,13 @@ impl Catalog {
             period: period.map(|period| period.as_secs()),
             start: known.map(|known| known.start),
             bytes: 0,
-            files: Files {
+            files: found.held.unwrap_or(Files {
                 data: Some(found.data),
                 wal: found.wal,
                 ..Files::default()
-            },
+            }),
             names: found.names,
         });
-    }
-
-    /// What the server knows; missing is fine, as is one that cannot be used, though that is told.
-    fn meta(&mut self, path: &Path) -> Option<Meta> {
-        let trouble = match fs::read(path) {
-            Ok(bytes) => match Meta::parse(&bytes) {
-                Ok(meta) => return Some(meta),
-                Err(err) => err.to_string(),
-            },
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
-            Err(err) => err.to_string(),
-        };
-        self.notes.push(Note::Meta(path.to_path_buf(), trouble));
-        None
     }
 
     /// Files of one folder are taken for files of one shard.
@@ -219,6 +226,16 @@ impl Catalog {
             "shard {label} is there twice: {a} and {b}"
         )))
     }
+}
+
+/// What the server knows; missing is fine, as is one that cannot be used, though that is told.
+fn meta_of(path: PathBuf) -> Option<(PathBuf, Result<Meta, String>)> {
+    let meta = match fs::read(&path) {
+        Ok(bytes) => Meta::parse(&bytes).map_err(|err| err.to_string()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
+        Err(err) => Err(err.to_string()),
+    };
+    Some((path, meta))
 }
 
 /// Databases and policies by name, shards by start where it is known and else by id.

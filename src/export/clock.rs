@@ -12,17 +12,61 @@ const SECTIONS: usize = 8;
 /// The end of a line: a space, the time, a line feed. The last byte says how long that is.
 pub type Stamp = [u8; cell::SIZE];
 
-/// Write the end of a line with this time.
-#[inline]
-pub fn stamp(time: i64) -> Stamp {
-    let mut digits: Cell = [0; cell::SIZE];
-    let n = cell::signed(time, &mut digits);
-    let mut stamp = [b' '; cell::SIZE];
-    // A time has twenty characters at most.
-    stamp[1..21].copy_from_slice(&digits[..20]);
-    stamp[n + 1] = b'\n';
-    stamp[cell::SIZE - 1] = n as u8 + 2;
-    stamp
+/// Append the ends of lines with these times.
+pub fn stamp<'a>(times: impl ExactSizeIterator<Item = &'a i64>, out: &mut Vec<Stamp>) {
+    let start = out.len();
+    out.resize(start + times.len(), [b' '; cell::SIZE]);
+    let mut long = Long::default();
+    // Written where they stay: what has just been written in small pieces is slow to copy.
+    for (time, stamp) in times.zip(out.iter_mut().skip(start)) {
+        // A time has twenty characters at most.
+        let n = match u64::try_from(*time) {
+            Ok(time) if time >= LONG => long.put(time, stamp),
+            _ => cell::signed_at(*time, stamp, 1),
+        };
+        stamp[0] = b' ';
+        stamp[n % cell::SIZE] = b'\n';
+        stamp[cell::SIZE - 1] = n as u8 + 1;
+    }
+}
+
+/// From here on a time has seventeen digits or more.
+const LONG: u64 = cell::E8 * cell::E8;
+
+/// The parts of the time before: times that follow each other differ in few of them.
+#[derive(Default)]
+struct Long {
+    parts: [u64; 3],
+    head: Cell,
+    /// Where the first part ends.
+    at: usize,
+    texts: [[u8; 8]; 2],
+}
+
+impl Long {
+    /// Put a time there, from the second byte on; where it ends.
+    #[inline]
+    fn put(&mut self, time: u64, stamp: &mut Stamp) -> usize {
+        let (rest, low) = (time / cell::E8, time % cell::E8);
+        let (high, middle) = (rest / cell::E8, rest % cell::E8);
+        if self.parts[0] != high {
+            self.parts[0] = high;
+            self.at = cell::signed_at(high as i64, &mut self.head, 1);
+        }
+        for (part, (known, text)) in [middle, low]
+            .into_iter()
+            .zip(self.parts.iter_mut().skip(1).zip(&mut self.texts))
+        {
+            if *known != part || text[0] == 0 {
+                (*known, *text) = (part, cell::eight(part));
+            }
+        }
+        *stamp = self.head;
+        self.texts.iter().fold(self.at, |at, text| {
+            cell::put(*text, stamp, at);
+            at + text.len()
+        })
+    }
 }
 
 /// The times of a block.
@@ -64,12 +108,12 @@ impl Section {
         if self.times.len() > KEPT {
             let times = self.times.get(start..start + n).unwrap_or_default();
             scratch.clear();
-            scratch.extend(times.iter().map(|time| stamp(*time)));
+            stamp(times.iter(), scratch);
             return scratch;
         }
         let times = self.times.get(self.stamps.len()..start + n);
         let missing = times.unwrap_or_default().iter();
-        self.stamps.extend(missing.map(|time| stamp(*time)));
+        stamp(missing, &mut self.stamps);
         self.stamps.get(start..start + n).unwrap_or_default()
     }
 
@@ -171,26 +215,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(stamp: &Stamp) -> &[u8] {
-        &stamp[..usize::from(stamp[cell::SIZE - 1])]
+    fn text(time: i64) -> Vec<u8> {
+        let mut stamps = vec![[0; cell::SIZE]];
+        stamp([time].iter(), &mut stamps);
+        stamps[1][..usize::from(stamps[1][cell::SIZE - 1])].to_vec()
     }
 
     #[test]
     fn a_stamp_is_the_end_of_a_line() {
-        assert_eq!(b" 0\n", text(&stamp(0)));
-        assert_eq!(b" -9223372036854775808\n", text(&stamp(i64::MIN)));
-        assert_eq!(
-            b" 1600000000000000000\n",
-            text(&stamp(1_600_000_000_000_000_000))
-        );
+        assert_eq!(b" 0\n", &*text(0));
+        assert_eq!(b" -9223372036854775808\n", &*text(i64::MIN));
+        assert_eq!(b" 1600000000000000000\n", &*text(1_600_000_000_000_000_000));
     }
 
     proptest! {
         #[test]
         fn any_time_has_its_stamp(time: i64, shift in 0..63u32) {
             let time = time >> shift;
-            let (expected, stamp) = (format!(" {time}\n"), stamp(time));
-            prop_assert_eq!(expected.as_bytes(), text(&stamp));
+            prop_assert_eq!(format!(" {time}\n").into_bytes(), text(time));
         }
     }
 }

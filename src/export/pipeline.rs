@@ -22,9 +22,9 @@ use super::{Options, Report};
 /// What units under way may take together: unpacked values, and their text.
 const BUDGET: usize = 32 << 20;
 /// What a thousand values may take of it.
-const WEIGHT: usize = 48 << 10;
+const WEIGHT: usize = 16 << 10;
 /// Buffers up to this size are used again.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 2 << 20;
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +237,7 @@ impl<'a, 'b> Walker<'a, 'b> {
                 piece.done = ahead;
                 done = ahead;
             }
-            let cost = unit.weight * WEIGHT;
+            let cost = unit.weight * WEIGHT + unit.text;
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

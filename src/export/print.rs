@@ -181,7 +181,7 @@ impl Printer {
             .and_then(|((times, head), _)| times.get(*head..*head + n));
         for times in times.unwrap_or_default().chunks(STAMPS) {
             self.stamps.clear();
-            self.stamps.extend(times.iter().map(|time| stamp(*time)));
+            stamp(times.iter(), &mut self.stamps);
             self.sheet
                 .lines(&self.active, &mut self.next, lanes, &self.stamps, out);
         }

@@ -61,6 +61,8 @@ pub struct Unit {
     pub deleted: Vec<(i64, i64)>,
     /// What it may take to decode it all, in thousands of values.
     pub weight: usize,
+    /// How long the text may become, in bytes.
+    pub text: usize,
 }
 
 impl Unit {
@@ -72,6 +74,7 @@ impl Unit {
         self.names.clear();
         self.deleted.clear();
         self.weight = 0;
+        self.text = 0;
     }
 
     /// Append a name.

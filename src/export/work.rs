@@ -17,7 +17,7 @@ use super::fetch::Fetcher;
 use super::print::{self, Lane, Printer};
 use super::text::Text;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::{Finding, Oddity, Options, Report, Unprintable};
+use super::{Finding, Oddity, Options, Report, Unprintable, careful};
 
 /// Memory that a worker may keep from unit to unit.
 const KEPT: usize = 1 << 20;
@@ -87,6 +87,7 @@ impl Worker {
             options,
             report,
         };
+        job.report.keep_rejects = options.keep_rejects;
         self.fetcher.clear();
         let done = unit
             .slices
@@ -173,8 +174,18 @@ impl Worker {
     ) {
         let Task { series, field, .. } = task;
         if let Some(misfit) = task.misfit.or_else(|| escape::field_misfit(field)) {
-            let (why, count) = (Unprintable::Name(misfit), column.values.len() as u64);
-            job.report.leave_out(series, field, why, count);
+            let keep = job.options.keep_rejects;
+            let mut times = Vec::new();
+            match place.filter(|_| keep) {
+                Some((from, to)) => {
+                    let beats = self.beats.get(from..to).unwrap_or_default();
+                    self.sections.times(beats, &mut times);
+                }
+                None => times.extend_from_slice(&column.times),
+            }
+            let lost = careful::lost(series, field, &column.values, &times, keep);
+            let why = Unprintable::Name(misfit);
+            job.report.leave_out(series, field, why, lost);
             return self.merger.reclaim(column);
         }
         if column.values.is_empty() {

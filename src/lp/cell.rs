@@ -54,9 +54,9 @@ pub fn short(value: f64, decimals: usize, cell: &mut Cell) -> usize {
     let behind = decimals - (digits.leading_zeros() as usize / 8).min(decimals);
     cell[0] = b'-';
     let at = usize::from(value.is_sign_negative());
-    put(text >> (8 * zeros), cell, at);
+    word(text >> (8 * zeros), cell, at);
     let point = at + before - zeros;
-    put(
+    word(
         text >> 8 >> (8 * before - 8) << 8 | u64::from(b'.'),
         cell,
         point,
@@ -75,8 +75,14 @@ pub fn decimals(text: &[u8]) -> Option<usize> {
 /// Put a signed integer there, without the `i`; the length of its text.
 #[inline]
 pub fn signed(value: i64, cell: &mut Cell) -> usize {
-    cell[0] = b'-';
-    digits(value.unsigned_abs(), cell, usize::from(value < 0))
+    signed_at(value, cell, 0)
+}
+
+/// The same from byte `at` on, which is 0 or 1; where it ends.
+#[inline]
+pub fn signed_at(value: i64, cell: &mut Cell, at: usize) -> usize {
+    cell[at % SIZE] = b'-';
+    digits(value.unsigned_abs(), cell, at + usize::from(value < 0))
 }
 
 /// Put an unsigned integer there, without the `u`; the length of its text.
@@ -85,9 +91,10 @@ pub fn unsigned(value: u64, cell: &mut Cell) -> usize {
     digits(value, cell, 0)
 }
 
-const E8: u64 = 100_000_000;
+/// As many numbers have eight digits.
+pub const E8: u64 = 100_000_000;
 
-/// Put the digits from `at` on, which is 0 or 1; where they end.
+/// Put the digits from `at` on; where they end. There must be room for all of them.
 #[inline]
 fn digits(value: u64, cell: &mut Cell, at: usize) -> usize {
     if value < E8 {
@@ -96,12 +103,14 @@ fn digits(value: u64, cell: &mut Cell, at: usize) -> usize {
     let (high, low) = (value / E8, value % E8);
     if high < E8 {
         let at = few(high, cell, at);
-        return eight(low, cell, at);
+        put(eight(low), cell, at);
+        return at + 8;
     }
     // Four digits at most are left: 2^64 has twenty.
     let at = few(high / E8, cell, at);
-    let at = eight(high % E8, cell, at);
-    eight(low, cell, at)
+    put(eight(high % E8), cell, at);
+    put(eight(low), cell, at + 8);
+    at + 16
 }
 
 /// A number of at most eight digits.
@@ -110,15 +119,14 @@ fn few(value: u64, cell: &mut Cell, at: usize) -> usize {
     let digits = apart(value);
     // Zeros in front are low bytes; the last digit stays, whatever it is.
     let zeros = ((digits | 1 << 63).trailing_zeros() / 8) as usize;
-    put(ascii(digits) >> (8 * zeros), cell, at);
+    word(ascii(digits) >> (8 * zeros), cell, at);
     at + 8 - zeros
 }
 
 /// A number as eight digits, with its zeros in front.
 #[inline]
-fn eight(value: u64, cell: &mut Cell, at: usize) -> usize {
-    put(ascii(apart(value)), cell, at);
-    at + 8
+pub fn eight(value: u64) -> [u8; 8] {
+    ascii(apart(value)).to_le_bytes()
 }
 
 /// The eight digits of a number below 10^8, one in each byte, the first one lowest.
@@ -139,13 +147,13 @@ fn ascii(digits: u64) -> u64 {
 }
 
 #[inline]
-fn put(text: u64, cell: &mut Cell, at: usize) {
-    step(text.to_le_bytes(), cell, at);
+fn word(text: u64, cell: &mut Cell, at: usize) {
+    put(text.to_le_bytes(), cell, at);
 }
 
-/// A copy of fixed size. There is always room for it: no text is longer than a cell.
+/// A copy of fixed size. There must be room for it.
 #[inline(always)]
-fn step<const N: usize>(bytes: [u8; N], cell: &mut Cell, at: usize) {
+pub fn put<const N: usize>(bytes: [u8; N], cell: &mut Cell, at: usize) {
     if let Some(place) = cell.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = bytes;
     }
@@ -156,14 +164,14 @@ fn step<const N: usize>(bytes: [u8; N], cell: &mut Cell, at: usize) {
 fn copied(text: &[u8], cell: &mut Cell) -> usize {
     let n = text.len();
     if let (Some(head), Some(tail)) = (text.first_chunk::<16>(), text.last_chunk::<8>()) {
-        step(*head, cell, 0);
-        step(*tail, cell, n - 8);
+        put(*head, cell, 0);
+        put(*tail, cell, n - 8);
     } else if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        step(*head, cell, 0);
-        step(*tail, cell, n - 8);
+        put(*head, cell, 0);
+        put(*tail, cell, n - 8);
     } else if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        step(*head, cell, 0);
-        step(*tail, cell, n - 4);
+        put(*head, cell, 0);
+        put(*tail, cell, n - 4);
     } else {
         cell.iter_mut().zip(text).for_each(|(place, c)| *place = *c);
     }
@@ -231,7 +239,10 @@ mod tests {
     #[test]
     fn every_four_digits_come_apart() {
         for value in 0..10_000u64 {
-            let cell = text(|cell| eight(value * 10_000 + 9_999 - value, cell, 0));
+            let cell = text(|cell| {
+                put(eight(value * 10_000 + 9_999 - value), cell, 0);
+                8
+            });
             assert_eq!(format!("{value:04}{:04}", 9_999 - value), cell);
         }
     }

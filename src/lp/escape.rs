@@ -106,18 +106,59 @@ pub fn encode(place: Place, name: &[u8], out: &mut Vec<u8>) {
 
 /// Append a string value with its quotes.
 pub fn encode_string(value: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut rest = value;
-    while let Some(at) = memchr2(b'"', b'\\', rest) {
-        let (head, tail) = rest.split_at(at);
-        out.extend_from_slice(head);
-        out.push(b'\\');
-        let (special, tail) = tail.split_at(1);
-        out.extend_from_slice(special);
-        rest = tail;
+    let start = out.len();
+    // As long as it can become, and a word more.
+    out.resize(start + 2 * value.len() + 10, b'"');
+    let place = out.get_mut(start..).unwrap_or_default();
+    let (words, tail) = value.as_chunks();
+    let mut at = 1;
+    for word in words {
+        at = put_word(u64::from_le_bytes(*word), 8, place, at);
     }
-    out.extend_from_slice(rest);
-    out.push(b'"');
+    let rest = match value.last_chunk() {
+        // Shifted by one byte first: a shift by all eight is none.
+        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * tail.len()),
+        None => tail.iter().rfold(0, |word, c| word << 8 | u64::from(*c)),
+    };
+    at = put_word(rest, tail.len(), place, at);
+    if let Some(last) = place.get_mut(at) {
+        *last = b'"';
+    }
+    out.truncate(start + at + 1);
+}
+
+/// Put the lowest `n` bytes of a word at `at`, with a backslash before those that need one; where they end.
+#[inline]
+fn put_word(mut word: u64, n: usize, place: &mut [u8], mut at: usize) -> usize {
+    let mut put = |at: usize, word: u64| {
+        if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = word.to_le_bytes();
+        }
+    };
+    let mut special = equal(word, b'"') | equal(word, b'\\');
+    put(at, word);
+    let mut left = n;
+    while special != 0 {
+        let before = special.trailing_zeros() / 8;
+        let rest = word >> (8 * before);
+        at += before as usize;
+        put(at, u64::from(b'\\') | rest << 8);
+        // The last byte of eight has no place beside the backslash.
+        put(at + 1, rest);
+        (word, special) = (rest >> 8, special >> (8 * before) >> 8);
+        (at, left) = (at + 2, left - before as usize - 1);
+        put(at, word);
+    }
+    at + left
+}
+
+/// The highest bit of each byte of a word that is `byte`.
+#[inline]
+fn equal(word: u64, byte: u8) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let zeros = word ^ u64::from_ne_bytes([byte; 8]);
+    // Nothing is carried from one byte to the next.
+    !(((zeros & LOW) + LOW) | zeros | LOW)
 }
 
 /// Append the string that the bytes between two quotes spell.

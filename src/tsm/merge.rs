@@ -116,8 +116,49 @@ impl Column {
     }
 }
 
-/// The values of two settled columns of one type; where both have a value, that of `new`.
+/// Append the values of two settled columns of one type; where both have a value, that of `new`.
 pub fn newest(old: &Column, new: &Column, out: &mut Column) {
+    let times = (&old.times[..], &new.times[..], &mut out.times);
+    match (&old.values, &new.values, &mut out.values) {
+        (Values::Float(a), Values::Float(b), Values::Float(out)) => interleave(times, (a, b, out)),
+        (Values::Integer(a), Values::Integer(b), Values::Integer(out)) => {
+            interleave(times, (a, b, out));
+        }
+        (Values::Unsigned(a), Values::Unsigned(b), Values::Unsigned(out)) => {
+            interleave(times, (a, b, out));
+        }
+        (Values::Boolean(a), Values::Boolean(b), Values::Boolean(out)) => {
+            interleave(times, (a, b, out));
+        }
+        _ => by_runs(old, new, out),
+    }
+}
+
+/// [`newest`] for values that are quickly copied: nothing is predicted about who comes next.
+fn interleave<T: Copy>(
+    (old, new, times): (&[i64], &[i64], &mut Vec<i64>),
+    (a, b, values): (&[T], &[T], &mut Vec<T>),
+) {
+    let (mut i, mut j) = (0, 0);
+    times.reserve(old.len() + new.len());
+    values.reserve(old.len() + new.len());
+    while let (Some(&first), Some(&other)) = (old.get(i), new.get(j)) {
+        let (Some(&x), Some(&y)) = (a.get(i), b.get(j)) else {
+            break;
+        };
+        times.push(first.min(other));
+        values.push(if other <= first { y } else { x });
+        i += usize::from(first <= other);
+        j += usize::from(other <= first);
+    }
+    times.extend_from_slice(old.get(i..).unwrap_or_default());
+    values.extend_from_slice(a.get(i..).unwrap_or_default());
+    times.extend_from_slice(new.get(j..).unwrap_or_default());
+    values.extend_from_slice(b.get(j..).unwrap_or_default());
+}
+
+/// [`newest`] for any values.
+fn by_runs(old: &Column, new: &Column, out: &mut Column) {
     let (mut i, mut j) = (0, 0);
     while let (Some(a), Some(b)) = (old.times.get(i..), new.times.get(j..)) {
         let (Some(&first), Some(&other)) = (a.first(), b.first()) else {

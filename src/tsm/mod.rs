@@ -4,6 +4,8 @@ use std::io;
 
 use crate::rows::Kind;
 
+pub mod archive;
+pub mod backup;
 pub mod block;
 pub mod encoding;
 pub mod file;
@@ -14,6 +16,7 @@ pub mod meta;
 pub mod place;
 pub mod shard;
 pub mod source;
+pub mod spool;
 mod stream;
 pub mod tombstone;
 pub mod tree;
@@ -196,6 +199,12 @@ pub enum ErrorKind {
         /// How many bytes are left for them.
         left: usize,
     },
+    /// A tar archive that is not in order.
+    #[error(transparent)]
+    Archive(archive::Fault),
+    /// A backup whose manifest is not in order.
+    #[error(transparent)]
+    Backup(backup::Fault),
 }
 
 /// Why a file could not be read to its end.
@@ -207,6 +216,19 @@ pub enum ReadError {
     /// The bytes do not hold what they should.
     #[error(transparent)]
     Damage(#[from] Error),
+}
+
+impl ReadError {
+    /// Damage that came out of a reader, which can only hand on errors of the system, as damage.
+    pub fn settled(self) -> Self {
+        let Self::Io(err) = &self else {
+            return self;
+        };
+        let damage = err
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>());
+        damage.cloned().map_or(self, Self::Damage)
+    }
 }
 
 /// Something odd in a storage file that costs no data which the server itself would have kept.

@@ -119,6 +119,9 @@ pub enum Error {
     /// Two copies of one shard.
     #[error("{0}")]
     Twice(String),
+    /// Something that says what is there is damaged.
+    #[error("{0}")]
+    Damaged(String),
     /// The system does not say what is there.
     #[error("{}", path.display())]
     Io {
@@ -201,6 +204,11 @@ pub fn names_of_file(real: &Path) -> Names {
     }
 }
 
+/// The name of a file or folder as bytes.
+pub fn name_of(path: &Path) -> Option<BString> {
+    Some(path.file_name()?.as_bytes().into())
+}
+
 /// Understand a folder. `path` must be one.
 pub fn locate(path: &Path) -> Result<Place, Error> {
     let real = fs::canonicalize(path).map_err(|err| match err.kind() {
@@ -209,6 +217,11 @@ pub fn locate(path: &Path) -> Result<Place, Error> {
     })?;
     if let Some(place) = in_tree(path, &real) {
         return Ok(place);
+    }
+    // What holds the storage engine of a 2.x server, and its own files beside it.
+    let engine = path.join("engine");
+    if engine.join("data").is_dir() && engine.join("wal").is_dir() {
+        return locate(&engine);
     }
     let data = path.join("data");
     let has = |name: &str| path.join(name).is_dir();

@@ -5,6 +5,7 @@
 //! and everything is opened again, so that the log can count as newest.
 
 mod gather;
+mod packed;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -94,8 +95,21 @@ pub struct Files {
     pub wal: Option<PathBuf>,
     /// TSM files and segments named one by one.
     pub named: Vec<PathBuf>,
-    /// A TSM file or a segment that is open already, and how messages call it.
-    pub opened: Option<(PathBuf, Source)>,
+    /// TSM files, tombstone files and segments that are open already, and how messages call them.
+    pub opened: Vec<(PathBuf, Source)>,
+    /// An archive that holds all of them.
+    pub packed: Option<Packed>,
+}
+
+/// The archive of a shard in a backup, to be unpacked when the shard is opened.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// How messages call it, and where it is unless it is open.
+    pub path: PathBuf,
+    /// Its bytes, if it is open already.
+    pub source: Option<Source>,
+    /// The folder for what is unpacked; `None` where the system keeps temporary files.
+    pub spool: Option<PathBuf>,
 }
 
 impl Files {
@@ -111,8 +125,10 @@ impl Files {
         let sizes = data
             .filter_map(|path| fs::metadata(path).ok())
             .map(|meta| meta.len());
-        let opened = self.opened.as_ref().map_or(0, |(_, source)| source.len());
-        sizes.sum::<u64>() + opened
+        let is_data = |(path, _): &&(PathBuf, Source)| path.extension() != Some(OsStr::new("wal"));
+        let opened = self.opened.iter().filter(is_data);
+        let opened = opened.map(|(_, source)| source.len()).sum::<u64>();
+        sizes.sum::<u64>() + opened + self.packed.as_ref().map_or(0, Packed::bytes)
     }
 }
 
@@ -168,13 +184,15 @@ pub struct Shard {
 /// Entries of an index that cannot be right are left to whoever walks the index.
 pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<Shard>, Trouble> {
     let mut shard = Shard::default();
-    let opened = gather(disk, files, &mut shard)?;
+    let opened = gather(disk, files, &mut shard, keep_going)?;
     let gone = opened.segments.is_empty() && opened.files.is_empty() && !opened.exists;
     if gone {
         return Ok(None);
     }
+    let scratch = || disk.scratch();
+    let mut space = tombstone::Space::new(&scratch);
     for (path, source, tombstone) in opened.files {
-        match member(path, source, tombstone, &mut shard.remarks) {
+        match member(path, source, tombstone, &mut space, &mut shard.remarks) {
             Ok(member) => shard.members.push(member),
             Err(trouble) => shard.bear(trouble, keep_going)?,
         }
@@ -188,13 +206,14 @@ fn member(
     path: PathBuf,
     source: Source,
     tombstone: Option<Opened>,
+    space: &mut tombstone::Space<'_>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Member, Trouble> {
     let file = File::open(source).map_err(|err| Trouble::new(&path, err))?;
     let survey = Survey::of(&file).map_err(|err| Trouble::new(&path, err))?;
     let deleted = match tombstone {
         Some((path, source)) => {
-            let read = tombstone::read(io::BufReader::new(source.reader()));
+            let read = tombstone::read(io::BufReader::new(source.reader()), space);
             let (deleted, notes) = read.map_err(|err| Trouble::new(&path, err))?;
             remarks.extend(
                 notes

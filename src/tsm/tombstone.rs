@@ -11,9 +11,16 @@
 //! A tombstone that is misread brings deleted points back, so all doubt is an error.
 
 mod read;
+mod sort;
+mod spill;
+
+use std::fs::File;
+use std::io;
 
 pub use read::read;
+use spill::{Records, Spilled};
 
+use super::ReadError;
 use crate::rows::Strings;
 
 /// First and last deleted time.
@@ -21,9 +28,84 @@ pub type Range = (i64, i64);
 
 const ALWAYS: Range = (i64::MIN, i64::MAX);
 
+/// What the tombstones of a shard may take in memory together before they go to a temporary file.
+const MEMORY: usize = 16 << 20;
+
+/// Where deletions are put in order: so much memory, and unnamed files for what does not fit.
+pub struct Space<'a> {
+    memory: usize,
+    scratch: &'a dyn Fn() -> io::Result<File>,
+}
+
+impl<'a> Space<'a> {
+    /// For the tombstones of one shard. `scratch` makes an empty file to write and read.
+    pub fn new(scratch: &'a dyn Fn() -> io::Result<File>) -> Self {
+        let memory = MEMORY;
+        Self { memory, scratch }
+    }
+}
+
 /// The deletions of one TSM file by key.
+#[derive(Debug)]
+pub struct Tombstones(Place);
+
+#[derive(Debug)]
+enum Place {
+    Memory(List),
+    File(Spilled),
+}
+
+impl Default for Tombstones {
+    fn default() -> Self {
+        Self(Place::Memory(List::default()))
+    }
+}
+
+impl Tombstones {
+    /// For questions about ascending keys.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor(match &self.0 {
+            Place::Memory(list) => Walk::Memory { list, next: 0 },
+            Place::File(spilled) => Walk::File(spilled.records()),
+        })
+    }
+}
+
+/// Goes through the deletions beside a walk through the keys of the TSM file.
+#[derive(Debug)]
+pub struct Cursor<'a>(Walk<'a>);
+
+#[derive(Debug)]
+enum Walk<'a> {
+    Memory { list: &'a List, next: usize },
+    File(Records),
+}
+
+impl Cursor<'_> {
+    /// The deleted times of `key`: ascending ranges that do not touch, both ends deleted too.
+    ///
+    /// `key` must not be less than any key asked for before. An error is one of the temporary file.
+    pub fn ranges(&mut self, key: &[u8]) -> Result<&[Range], ReadError> {
+        match &mut self.0 {
+            Walk::Memory { list, next } => {
+                while *next < list.len() && list.keys.get(*next) < key {
+                    *next += 1;
+                }
+                Ok(list.ranges_at(*next, key))
+            }
+            Walk::File(records) => records.ranges(key),
+        }
+    }
+}
+
+/// Takes deletions in order of keys and times.
+trait Sorted {
+    fn put(&mut self, key: &[u8], range: Range) -> io::Result<()>;
+}
+
+/// Deletions in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tombstones {
+struct List {
     /// Ascending, each once.
     keys: Strings,
     /// Where the ranges of each key end in `ranges`.
@@ -32,36 +114,10 @@ pub struct Tombstones {
     ranges: Vec<Range>,
 }
 
-impl Tombstones {
+impl List {
     /// How many keys have deletions.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.keys.len()
-    }
-
-    /// Whether nothing is deleted.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// The deleted times of `key`: ascending ranges that do not touch, both ends deleted too.
-    pub fn ranges(&self, key: &[u8]) -> &[Range] {
-        let (mut low, mut high) = (0, self.keys.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.keys.get(middle) < key {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        self.ranges_at(low, key)
-    }
-
-    /// For questions about ascending keys.
-    pub fn cursor(&self) -> Cursor<'_> {
-        Cursor {
-            tombstones: self,
-            next: 0,
-        }
     }
 
     /// The ranges of the key at position `i`, if it is `key`.
@@ -72,14 +128,15 @@ impl Tombstones {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.ranges[start..self.ends[i]]
     }
+}
 
-    /// Add the next range in order of keys and times.
-    fn push(&mut self, key: &[u8], range: Range) {
+impl Sorted for List {
+    fn put(&mut self, key: &[u8], range: Range) -> io::Result<()> {
         let last = self.keys.len().checked_sub(1);
         match (last.map(|i| self.keys.get(i)), self.ranges.last_mut()) {
             (Some(last), Some(before)) if last == key => {
                 if join(before, range) {
-                    return;
+                    return Ok(());
                 }
                 self.ends.pop();
             }
@@ -87,113 +144,7 @@ impl Tombstones {
         }
         self.ranges.push(range);
         self.ends.push(self.ranges.len());
-    }
-}
-
-/// Goes through the deletions beside a walk through the keys of the TSM file.
-#[derive(Clone, Debug)]
-pub struct Cursor<'a> {
-    tombstones: &'a Tombstones,
-    next: usize,
-}
-
-impl<'a> Cursor<'a> {
-    /// The deleted times of `key`, which must not be less than any key asked for before.
-    pub fn ranges(&mut self, key: &[u8]) -> &'a [Range] {
-        let keys = &self.tombstones.keys;
-        while self.next < keys.len() && keys.get(self.next) < key {
-            self.next += 1;
-        }
-        self.tombstones.ranges_at(self.next, key)
-    }
-}
-
-/// When to look for repetitions for the first time.
-const TIDY: usize = 1 << 16;
-
-/// Deletions in the order of the file, tidied up from time to time: a small file can repeat a few of them for ever.
-struct Deletions {
-    /// The keys one behind the other; a key that follows itself stands once.
-    keys: Vec<u8>,
-    list: Vec<Deletion>,
-    /// How many records were read, those that delete nothing included.
-    read: u64,
-    /// The length of the list at which to tidy up.
-    tidy_at: usize,
-}
-
-impl Default for Deletions {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            list: Vec::new(),
-            read: 0,
-            tidy_at: TIDY,
-        }
-    }
-}
-
-struct Deletion {
-    start: usize,
-    len: usize,
-    range: Range,
-}
-
-impl Deletions {
-    fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    fn key(&self, deletion: &Deletion) -> &[u8] {
-        &self.keys[deletion.start..deletion.start + deletion.len]
-    }
-
-    fn push(&mut self, key: &[u8], range: Range) {
-        self.read += 1;
-        if range.0 > range.1 {
-            return;
-        }
-        let mut start = self.keys.len();
-        match self.list.last() {
-            Some(last) if self.key(last) == key => start = last.start,
-            _ => self.keys.extend_from_slice(key),
-        }
-        if let Some(last) = self.list.last_mut().filter(|last| last.start == start)
-            && join(&mut last.range, range)
-        {
-            return;
-        }
-        let len = key.len();
-        self.list.push(Deletion { start, len, range });
-        if self.list.len() >= self.tidy_at {
-            self.tidy();
-        }
-    }
-
-    /// Sort and join what is there. It stays cheap because the list must double before the next time.
-    #[cold]
-    fn tidy(&mut self) {
-        let read = self.read;
-        let sorted = std::mem::take(self).sorted();
-        self.tidy_at = TIDY.max(2 * sorted.ranges.len());
-        for i in 0..sorted.len() {
-            let key = sorted.keys.get(i);
-            for range in sorted.ranges_at(i, key) {
-                self.push(key, *range);
-            }
-        }
-        self.read = read;
-    }
-
-    fn sorted(mut self) -> Tombstones {
-        let mut list = std::mem::take(&mut self.list);
-        let by_key = |d: &Deletion| (self.key(d), d.range);
-        list.sort_unstable_by(|a, b| by_key(a).cmp(&by_key(b)));
-        let mut sorted = Tombstones::default();
-        for deletion in &list {
-            sorted.push(self.key(deletion), deletion.range);
-        }
-        sorted
+        Ok(())
     }
 }
 
@@ -207,85 +158,41 @@ fn join(range: &mut Range, other: Range) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+mod testing {
     use super::*;
 
-    fn sorted(list: &[(&[u8], Range)]) -> Tombstones {
-        let mut deletions = Deletions::default();
-        list.iter()
-            .for_each(|(key, range)| deletions.push(key, *range));
-        deletions.sorted()
-    }
-
-    #[test]
-    fn a_million_equal_deletions_take_the_memory_of_one() {
-        let mut deletions = Deletions::default();
-        (0..1_000_000).for_each(|_| deletions.push(b"a#!~#v", (1, 2)));
-        assert_eq!((1, 6), (deletions.list.len(), deletions.keys.len()));
-    }
-
-    #[test]
-    fn a_few_deletions_repeated_in_turn_take_the_memory_of_a_few() {
-        let mut deletions = Deletions::default();
-        for i in 0..400_000 {
-            deletions.push([b"a#!~#v", b"b#!~#v"][i % 2], (i as i64 % 14, 20));
-        }
-        assert!(deletions.list.len() < TIDY && deletions.keys.len() < 6 * TIDY);
-        assert_eq!(400_000, deletions.read);
-        let sorted = deletions.sorted();
-        let ranges = (sorted.ranges(b"a#!~#v"), sorted.ranges(b"b#!~#v"));
-        assert_eq!((&[(0, 20)][..], &[(1, 20)][..]), ranges);
-    }
-
-    #[test]
-    fn many_different_deletions_are_all_kept() {
-        let mut deletions = Deletions::default();
-        let n = 3 * TIDY as i64;
-        (0..n).for_each(|i| deletions.push(b"a#!~#v", (2 * (i * 7919 % n), 2 * (i * 7919 % n))));
-        assert_eq!(n as usize, deletions.sorted().ranges(b"a#!~#v").len());
-    }
-
-    #[test]
-    fn ranges_are_joined_when_no_time_is_between_them() {
-        let tombstones = sorted(&[
-            (b"b#!~#v", (10, 20)),
-            (b"a#!~#v", (i64::MIN, 3)),
-            (b"b#!~#v", (40, 50)),
-            (b"b#!~#v", (21, 25)),
-            (b"b#!~#v", (45, 47)),
-            (b"b#!~#v", (9, 8)),
-            (b"a#!~#v", (4, i64::MAX)),
-            (b"b#!~#v", (i64::MIN, i64::MIN)),
-        ]);
-        assert_eq!([ALWAYS], tombstones.ranges(b"a#!~#v"));
-        let ranges = [(i64::MIN, i64::MIN), (10, 25), (40, 50)];
-        assert_eq!(ranges, tombstones.ranges(b"b#!~#v"));
-    }
-
-    fn deletions() -> impl Strategy<Value = Vec<(Vec<u8>, Range)>> {
-        let key = (0..4u8).prop_map(|k| vec![b'a' + k, b'#', b'!', b'~', b'#']);
-        prop::collection::vec((key, (-9..9i64, -9..9i64)), 0..30)
-    }
-
-    proptest! {
-        #[test]
-        fn a_time_is_deleted_if_any_record_deletes_it(deletions in deletions()) {
-            let list: Vec<_> = deletions.iter().map(|(k, r)| (k.as_slice(), *r)).collect();
-            let tombstones = sorted(&list);
-            let mut cursor = tombstones.cursor();
-            for key in [&b"a#!~#"[..], b"b#!~#", b"c#!~#", b"c#!~#x", b"d#!~#"] {
-                let ranges = tombstones.ranges(key);
-                prop_assert_eq!(ranges, cursor.ranges(key));
-                prop_assert!(ranges.windows(2).all(|w| w[0].1 + 1 < w[1].0));
-                for t in -10..10 {
-                    let hides = |r: &Range| r.0 <= t && t <= r.1;
-                    let expected = list.iter().any(|(k, r)| *k == key && hides(r));
-                    prop_assert_eq!(expected, ranges.iter().any(hides));
-                }
+    impl Tombstones {
+        /// How many keys have deletions.
+        pub fn count(&self) -> usize {
+            match &self.0 {
+                Place::Memory(list) => list.len(),
+                Place::File(_) => unreachable!("small enough for memory"),
             }
         }
 
+        /// The deleted times of `key`.
+        pub fn ranges(&self, key: &[u8]) -> Vec<Range> {
+            self.cursor().ranges(key).unwrap().to_vec()
+        }
+
+        /// Whether they are in a temporary file.
+        pub fn is_spilled(&self) -> bool {
+            matches!(self.0, Place::File(_))
+        }
+    }
+
+    impl PartialEq for Tombstones {
+        fn eq(&self, other: &Self) -> bool {
+            match (&self.0, &other.0) {
+                (Place::Memory(own), Place::Memory(other)) => own == other,
+                _ => unreachable!("small enough for memory"),
+            }
+        }
+    }
+
+    /// So much memory, and files in the folder for temporary ones.
+    pub fn space(memory: usize) -> Space<'static> {
+        let scratch = &tempfile::tempfile;
+        Space { memory, scratch }
     }
 }

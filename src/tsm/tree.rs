@@ -1,19 +1,23 @@
 //! Which shards are there below a path? Databases, policies and shards of the data and the log side together.
 
+mod backups;
 mod logs;
 mod names;
+mod unpack;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
 use super::place::{self, Error, Level, Names, Place, enumerate, list};
+use super::shard::Files;
 
+pub use backups::backups;
 pub use logs::Logs;
 pub use names::names_for;
+pub use unpack::{How, Refused, Unpacker};
 
 /// The server's own measurements of itself.
 const INTERNAL: &[u8] = b"_internal";
@@ -32,7 +36,7 @@ pub struct Wanted {
 }
 
 /// One shard, and where its files are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Found {
     /// Whose it is, as far as that is known.
     pub names: Names,
@@ -40,6 +44,8 @@ pub struct Found {
     pub data: PathBuf,
     /// The folder of its log, which need not exist.
     pub wal: Option<PathBuf>,
+    /// Its files, where they are not in folders but out of an archive.
+    pub held: Option<Files>,
 }
 
 /// What is below a path.
@@ -49,6 +55,10 @@ pub struct Tree {
     pub shards: Vec<Found>,
     /// Where `meta.db` should be.
     pub meta: Option<PathBuf>,
+    /// The `meta.db` of an archive.
+    pub archived_meta: Option<(PathBuf, Vec<u8>)>,
+    /// The metadata of a portable backup.
+    pub backup_meta: Option<(PathBuf, Vec<u8>)>,
     /// Databases called `_internal` that nobody asked for.
     pub internal: u64,
     /// What lies about and is no shard.
@@ -268,7 +278,12 @@ impl Walker<'_> {
         if let Some(wal) = &wal {
             list(wal)?;
         }
-        self.tree.shards.push(Found { names, data, wal });
+        self.tree.shards.push(Found {
+            names,
+            data,
+            wal,
+            held: None,
+        });
         Ok(())
     }
 
@@ -341,15 +356,11 @@ impl Found {
     }
 }
 
-/// The name of a folder as bytes.
-pub fn name_of(path: &Path) -> Option<BString> {
-    Some(path.file_name()?.as_bytes().into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::place::name_of;
     use super::*;
 
     fn tree(files: &[&str]) -> tempfile::TempDir {

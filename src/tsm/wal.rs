@@ -11,22 +11,22 @@ mod entry;
 mod hash;
 #[cfg(test)]
 mod model;
+mod segment;
 mod series;
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
+use std::io::Read;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
 
 use entry::{Body, Group};
 use hash::Seed;
+use segment::{Segment, Unpacked};
 pub use series::Column;
 use series::Series;
 
-use super::encoding::snappy;
-use super::stream::Stream;
-use super::{Error, ErrorKind, Note, NoteKind, ReadError};
-
-/// Type and length of an entry.
-const HEADER: usize = 5;
+use super::{Error, ErrorKind, Note, ReadError};
 
 /// What a server would hold in memory after reading the log of a shard.
 ///
@@ -35,10 +35,6 @@ const HEADER: usize = 5;
 #[derive(Debug, Default)]
 pub struct Cache {
     series: HashMap<Box<[u8]>, Series, Seed>,
-    /// The current entry with its header, as it stands in the segment.
-    packed: Vec<u8>,
-    /// The current entry, unpacked.
-    body: Vec<u8>,
 }
 
 /// All values of one key.
@@ -51,58 +47,54 @@ pub struct Entry {
 }
 
 impl Cache {
-    /// Apply the entries of a segment.
+    /// Apply the entries of a segment. A second thread unpacks the next one meanwhile.
     ///
     /// `last` says that no later segment holds anything: only there an entry may be cut short, as a crash leaves it.
     /// After an error the entries before the damage stay applied, none behind it are, and the next segment can follow.
     pub fn replay(
         &mut self,
-        segment: impl Read,
+        segment: impl Read + Send,
         last: bool,
         notes: &mut Vec<Note>,
     ) -> Result<(), ReadError> {
-        let mut segment = Stream::new(segment, 0);
-        while skip_zeros(&mut segment, notes)? {
-            let at = segment.at();
-            let missing = self.load(&mut segment)?;
-            if missing == 0 {
-                self.apply().map_err(|kind| Error::new(at, kind))?;
-                continue;
-            }
-            self.torn(missing, last)
+        // Without room in between: one entry is being applied, one unpacked.
+        let (ready, entries) = mpsc::sync_channel(0);
+        let (done, spare) = mpsc::channel();
+        let (applied, (read, noted)) = thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut noted = Vec::new();
+                (unpack(segment, last, &ready, &spare, &mut noted), noted)
+            });
+            let applied = self.apply_all(entries, &done);
+            let read = reader.join();
+            (applied, read.unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        // What was seen behind damage is not worth telling.
+        let damage = applied.as_ref().err().map(|err| err.at);
+        let is_before = |note: &Note| damage.is_none_or(|damage| note.at < damage);
+        notes.extend(noted.into_iter().filter(is_before));
+        applied?;
+        read
+    }
+
+    fn apply_all(
+        &mut self,
+        entries: mpsc::Receiver<Unpacked>,
+        done: &mpsc::Sender<Vec<u8>>,
+    ) -> Result<(), Error> {
+        for Unpacked { at, code, body } in entries {
+            self.apply(code, &body)
                 .map_err(|kind| Error::new(at, kind))?;
-            let bytes = segment.at() - at;
-            notes.push(Note::new(at, NoteKind::TornEntry { bytes }));
+            // The reader may have finished.
+            let _ = done.send(body);
         }
         Ok(())
     }
 
-    /// Load the next entry; how many bytes of it are missing.
-    fn load(&mut self, segment: &mut Stream<impl Read>) -> Result<usize, ReadError> {
-        let at = segment.at();
-        self.packed.clear();
-        let mut header = segment.take(HEADER as u64);
-        header.read_to_end(&mut self.packed)?;
-        let code = self.code();
-        if !entry::is_type(code) {
-            return Err(Error::new(at, ErrorKind::EntryType(code)).into());
-        }
-        let Some(length) = self.length() else {
-            return Ok(HEADER - self.packed.len());
-        };
-        // Memory grows with what is read, not with what is announced.
-        let mut payload = segment.take(length as u64);
-        let n = payload.read_to_end(&mut self.packed)?;
-        Ok(length - n)
-    }
-
-    /// Unpack the loaded entry and, if all of it is readable, do what it says.
-    fn apply(&mut self) -> Result<(), ErrorKind> {
-        let payload = self.packed.get(HEADER..).unwrap_or_default();
-        snappy::unpack(payload, &mut self.body)?;
-        let code = self.code();
+    /// Do what an entry says, if all of it is readable.
+    fn apply(&mut self, code: u8, body: &[u8]) -> Result<(), ErrorKind> {
         let series = &mut self.series;
-        match entry::parse(code, &self.body)? {
+        match entry::parse(code, body)? {
             Body::Write(groups) => groups.for_each(|group| write(series, &group)),
             Body::Delete(keys) => {
                 for key in keys.split(|byte| *byte == b'\n') {
@@ -118,29 +110,6 @@ impl Cache {
             }
         }
         Ok(())
-    }
-
-    /// Whether a cut entry is what a crash leaves, rather than a whole one whose length is damaged.
-    fn torn(&self, missing: usize, last: bool) -> Result<(), ErrorKind> {
-        if !last {
-            return Err(ErrorKind::Truncated { missing });
-        }
-        match (self.length(), self.packed.get(HEADER..)) {
-            (Some(length), Some(payload)) => snappy::plausible(length, payload),
-            _ => Ok(()),
-        }
-    }
-
-    /// The type of the loaded entry.
-    fn code(&self) -> u8 {
-        self.packed.first().copied().unwrap_or_default()
-    }
-
-    /// The length that the loaded entry announces, if its header is whole.
-    fn length(&self) -> Option<usize> {
-        let (_, length) = self.packed.first_chunk::<HEADER>()?.split_first()?;
-        let length = length.first_chunk().copied().map(u32::from_be_bytes)?;
-        usize::try_from(length).ok()
     }
 
     /// All keys in ascending order, those without values left out.
@@ -167,23 +136,21 @@ fn write(series: &mut HashMap<Box<[u8]>, Series, Seed>, group: &Group<'_>) {
     series.or_default().append(group);
 }
 
-/// Whether an entry follows, behind zeros if there are any.
-///
-/// After a crash the server cuts the torn entry off, but goes on writing where it ended: the gap reads as zeros.
-fn skip_zeros(segment: &mut Stream<impl Read>, notes: &mut Vec<Note>) -> io::Result<bool> {
-    let at = segment.at();
-    while let Some(0) = segment.peek()? {
-        let bytes = segment.fill_buf()?;
-        let n = bytes.iter().take_while(|byte| **byte == 0).count();
-        segment.consume(n);
+/// Unpack the entries of a segment one by one and hand them over, until nobody wants any more.
+fn unpack(
+    segment: impl Read,
+    last: bool,
+    ready: &mpsc::SyncSender<Unpacked>,
+    spare: &mpsc::Receiver<Vec<u8>>,
+    notes: &mut Vec<Note>,
+) -> Result<(), ReadError> {
+    let mut segment = Segment::new(segment, last);
+    while let Some(entry) = segment.next(spare.try_recv().unwrap_or_default(), notes)? {
+        if ready.send(entry).is_err() {
+            break;
+        }
     }
-    let more = segment.peek()?.is_some();
-    match (segment.at() - at, more) {
-        (0, _) => {}
-        (bytes, true) => notes.push(Note::new(at, NoteKind::ZeroGap { bytes })),
-        (bytes, false) => notes.push(Note::new(at, NoteKind::ZeroTail { bytes })),
-    }
-    Ok(more)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -191,7 +158,9 @@ mod tests {
     use super::model::{entry, group, integers};
     use super::*;
     use crate::rows::{Strings, Values};
+    use crate::tsm::NoteKind;
     use crate::tsm::encoding::testing::{T, hex};
+    use std::io;
 
     /// Seven entries, which start at 0, 54, 88, 117, 153, 189 and 226.
     const SEGMENT: &str = concat!(

@@ -19,6 +19,7 @@ fn options(keep_going: bool) -> Options {
         last: i64::MAX,
         per_field: false,
         keep_going,
+        keep_rejects: true,
     }
 }
 

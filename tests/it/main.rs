@@ -3,6 +3,7 @@
 
 mod damage;
 mod docs;
+mod forge;
 mod harness;
 mod live;
 mod lp_filter;
@@ -25,4 +26,6 @@ mod oracle;
 mod pipeline;
 mod server;
 mod tsm_cat;
+mod tsm_cat_rejects;
+mod tsm_cat_sources;
 mod validate;

@@ -385,12 +385,6 @@ fn one_file_can_come_through_a_pipe() {
     assert!(!points(&run(&log, &["tsm-cat", "-"]).ok().stdout).is_empty());
     assert_eq!(Some(66), run(b"", &["tsm-cat"]).last());
     assert_eq!(Some(65), run(b"cpu v=1 1\n", &["tsm-cat"]).last());
-    let tar = pipeline(
-        b"",
-        &[&["tar", "-C", &root(), "-c", "data/tsi-db"], &["tsm-cat"]],
-    );
-    assert_eq!(Some(2), tar.last());
-    assert!(tar.stderr.contains("tar archive"), "{}", tar.stderr);
 }
 
 #[test]

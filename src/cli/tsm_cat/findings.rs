@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
+use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
 use crate::export::catalog::Note;
-use crate::export::{Finding, Report};
+use crate::export::{Finding, Report, Unprintable};
+use crate::lp::Context;
+use crate::rows::Strings;
 use crate::tsm::shard::{Remark, Trouble, shortened};
 
 /// How many of a kind are explained.
@@ -31,6 +34,10 @@ pub struct Findings {
     pub bytes: u64,
     /// Drawn on the terminal where all is told.
     progress: Progress,
+    /// Where values go that line protocol cannot carry.
+    rejects: Option<Rejects>,
+    /// The shard they are from, as messages call it, and its context.
+    place: (String, Context),
 }
 
 impl Findings {
@@ -42,23 +49,44 @@ impl Findings {
         }
     }
 
+    /// Hand what line protocol cannot carry to a file, if one is named.
+    pub fn reject_to(&mut self, rejects: Rejects) {
+        self.rejects = Some(rejects).filter(Rejects::has_file);
+    }
+
+    /// Whether somebody wants the text of what line protocol cannot carry.
+    pub fn keeps_rejects(&self) -> bool {
+        self.rejects.is_some()
+    }
+
+    /// What follows is of this shard.
+    pub fn enter(&mut self, label: &str, context: Context) {
+        self.place = (label.to_owned(), context);
+    }
+
+    /// Write out what was rejected.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.rejects.as_mut().map_or(Ok(()), Rejects::finish)
+    }
+
     /// How much is not in the output that should be.
     pub fn lost(&self) -> u64 {
         self.damaged + self.left_out
     }
 
     /// Count and tell what a stretch of work came to; `report` is empty afterwards.
-    pub fn take(&mut self, report: &mut Report) {
+    pub fn take(&mut self, report: &mut Report) -> anyhow::Result<()> {
         self.points += report.points;
         self.values += report.values;
         self.bytes += report.bytes;
         for finding in report.findings.drain(..) {
-            self.finding(finding);
+            self.finding(finding)?;
         }
         *report = Report::default();
+        Ok(())
     }
 
-    fn finding(&mut self, finding: Finding) {
+    fn finding(&mut self, finding: Finding) -> anyhow::Result<()> {
         match finding {
             Finding::Damage(trouble) => self.damage(&trouble),
             Finding::LeftOut {
@@ -66,16 +94,22 @@ impl Findings {
                 field,
                 why,
                 count,
+                records,
             } => {
                 let (series, field) = (shortened(&series), shortened(&field));
+                let (place, _) = &self.place;
                 self.left_out += count;
+                if self.rejects.is_some() {
+                    let reason = format!("{place}: series {series}, field {field}: {why}");
+                    return self.reject(&records, why, &reason);
+                }
                 self.explain(&format!(
-                    "left out {count} values of series {series}, field {field}: {why}"
+                    "{place}: left out {count} values of series {series}, field {field}: {why}"
                 ));
             }
             Finding::Odd { path, key, what } => {
                 if key == self.latest {
-                    return;
+                    return Ok(());
                 }
                 let place = path
                     .map(|path| format!("{}: ", path.display()))
@@ -84,6 +118,23 @@ impl Findings {
                 self.latest = key;
             }
         }
+        Ok(())
+    }
+
+    fn reject(&mut self, records: &Strings, why: Unprintable, reason: &str) -> anyhow::Result<()> {
+        let Some(rejects) = &mut self.rejects else {
+            return Ok(());
+        };
+        let context = &self.place.1;
+        for i in 0..records.len() {
+            let record = records.get(i);
+            match why {
+                // A record as any other, only that no server takes it.
+                Unprintable::Time => rejects.add_late(record, context, reason)?,
+                _ => rejects.add_bytes(record, context, reason)?,
+            }
+        }
+        Ok(())
     }
 
     /// Tell of damage that is left out.

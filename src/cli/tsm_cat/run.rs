@@ -1,24 +1,27 @@
 //! The run: begin, contexts with their points, end; and what is told meanwhile.
 
-use std::io::{self, Seek};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use bstr::BString;
 
+use super::buckets::{self, Buckets};
 use super::findings::Findings;
+use super::intake::{Intake, STDIN};
 use super::sink::Sink;
-use super::{Args, EXAMPLE, NAME, refused, spooled};
+use super::{Args, NAME, refused};
 use crate::cli::out::Out;
+use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
-use crate::cli::{Outcome, exit, input, report};
+use crate::cli::{Outcome, exit, report};
 use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
 use crate::export::pipeline::{self, Event, Means, Piece};
 use crate::export::text::Text;
-use crate::lp::{Change, stream};
+use crate::lp::{Change, Context, stream};
 use crate::tsm::place::Names;
 use crate::tsm::shard::System;
-use crate::tsm::source::Source;
+use crate::tsm::tree::Unpacker;
 
 /// Level of `--compress`: at the rate at which the text is made, and a twentieth of it is left.
 const LEVEL: u32 = 1;
@@ -36,11 +39,24 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         sink: Sink::new(Out::stdout()?.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
         progress: progress.clone(),
-        catalog: Catalog::default(),
+        catalog: Catalog {
+            spool: args.tmp_dir.clone(),
+            ..Catalog::default()
+        },
+        buckets: match &args.bucket_names {
+            Some(path) => Buckets::read(path)?,
+            None => Buckets::default(),
+        },
+        archive: None,
+        is_in_parts: false,
         names: Names::default(),
         at: At::default(),
     };
-    let result = cat.export(&args);
+    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs())?;
+    cat.findings.reject_to(rejects);
+    cat.options.keep_rejects = cat.findings.keeps_rejects();
+    let exported = cat.export(&args);
+    let result = exported.and_then(|()| cat.findings.finish());
     let result = result.map(|()| Outcome::after(cat.findings.lost()));
     progress.finish();
     report::finish(NAME, &args.report, &cat.figures(), result)
@@ -53,6 +69,11 @@ struct Cat {
     findings: Findings,
     progress: Progress,
     catalog: Catalog,
+    buckets: Buckets,
+    /// The archive on standard input, as long as there may be more in it.
+    archive: Option<Box<Unpacker<Box<dyn Read>>>>,
+    /// Nobody knows how much of it is still to come.
+    is_in_parts: bool,
     /// What the context comments so far have said of database and policy.
     names: Names,
     at: At,
@@ -93,7 +114,8 @@ impl Cat {
     }
 
     fn find(&mut self, args: &Args) -> anyhow::Result<()> {
-        let wanted = args.wanted();
+        let mut wanted = args.wanted();
+        self.buckets.resolve(&mut wanted);
         let (piped, paths): (Vec<_>, Vec<PathBuf>) = args
             .inputs()
             .into_iter()
@@ -102,20 +124,54 @@ impl Cat {
             .add_paths(&paths, &wanted, &args.logs())
             .map_err(refused)?;
         if !piped.is_empty() {
-            let source = spool()?;
-            self.catalog
-                .add_opened(Path::new("standard input"), source, &wanted)
-                .map_err(refused)?;
+            match Intake::open(args, &wanted)? {
+                Intake::File(source) => self
+                    .catalog
+                    .add_opened(Path::new(STDIN), source, &wanted)
+                    .map_err(refused)?,
+                Intake::Archive(archive) => {
+                    self.archive = Some(archive);
+                    self.unpack()?;
+                }
+            }
         }
+        self.settle()
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
         self.catalog.settle().map_err(refused)?;
-        self.catalog
-            .notes
-            .iter()
-            .for_each(|note| self.findings.note(note));
+        let notes = std::mem::take(&mut self.catalog.notes);
+        notes.iter().for_each(|note| self.findings.note(note));
         Ok(())
     }
 
+    /// Take the next shards from the archive; whether there were any.
+    fn unpack(&mut self) -> anyhow::Result<bool> {
+        let Some(archive) = &mut self.archive else {
+            return Ok(false);
+        };
+        let Some(tree) = archive.advance().map_err(refused)? else {
+            return Ok(false);
+        };
+        self.is_in_parts |= !archive.is_over();
+        if archive.is_over() {
+            self.archive = None;
+        }
+        self.catalog.add_tree(Path::new(STDIN), tree);
+        Ok(true)
+    }
+
     fn shards(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.listed()?;
+            if !self.unpack()? {
+                return Ok(());
+            }
+            self.settle()?;
+        }
+    }
+
+    fn listed(&mut self) -> anyhow::Result<()> {
         let shards = std::mem::take(&mut self.catalog.shards);
         let (options, means) = (self.options.clone(), self.means);
         pipeline::run(&System, &shards, &options, means, |event| {
@@ -161,26 +217,51 @@ impl Cat {
         let is_new = is_new || self.names.policy != *policy;
         let policy = policy.clone().filter(|_| is_new).map(Change::Policy);
         let period = listed.period.filter(|_| is_new).map(Change::Period);
+        let bucket = self.bucket(listed).filter(|_| is_new).map(Change::Bucket);
         self.names = listed.names.clone();
+        self.findings.enter(&listed.label, self.context(listed));
         self.at.context = listed.names.shard.map(Change::Shard);
         self.sink.comment(|out| {
-            [database, policy, period]
+            [database, policy, period, bucket]
                 .iter()
                 .flatten()
                 .for_each(|change| change.print(out))
         });
     }
 
+    /// What the comments say of the shard, together.
+    fn context(&self, listed: &Listed) -> Context {
+        let names = listed.names.clone();
+        Context {
+            bucket: self.bucket(listed),
+            database: names.database,
+            policy: names.policy,
+            period: listed.period,
+            shard: names.shard,
+        }
+    }
+
+    /// The bucket of a 2.x server that the shard is of.
+    fn bucket(&self, listed: &Listed) -> Option<BString> {
+        let names = &listed.names;
+        let (id, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
+        // A 1.x server has metadata, in which its databases are.
+        if !buckets::is_id(id) || policy != "autogen" || listed.period.is_some() {
+            return None;
+        }
+        Some(self.buckets.name(id).unwrap_or(id).clone())
+    }
+
     fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
         let place = (self.at.shard, piece.done / 10);
-        if self.at.told != place {
+        if self.at.told != place && !self.is_in_parts {
             self.at.told = place;
             let mut text = Vec::new();
             stream::print_at(place.0, shards, piece.done, &mut text);
             self.progress.comment(&text);
             self.sink.comment(|out| out.extend_from_slice(&text));
         }
-        self.findings.take(&mut piece.report);
+        self.findings.take(&mut piece.report)?;
         if piece.text.is_empty() {
             self.sink.settle()?;
         } else {
@@ -208,13 +289,4 @@ impl Cat {
             ("deleted shards left out", self.catalog.deleted),
         ]
     }
-}
-
-/// Standard input in a file without a name, as its parts are needed in another order.
-fn spool() -> anyhow::Result<Source> {
-    let mut input = input::open(Path::new("-"), EXAMPLE)?;
-    let mut file = tempfile::tempfile().context("temporary file")?;
-    io::copy(&mut input.source, &mut file).context("standard input")?;
-    file.rewind().context("temporary file")?;
-    Ok(spooled(Source::whole(file).context("temporary file")?)?)
 }

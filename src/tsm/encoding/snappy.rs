@@ -5,7 +5,7 @@ use snap::raw::{Decoder, decompress_len, max_compress_len};
 use super::varint;
 use crate::tsm::ErrorKind;
 
-/// Unpack `packed` into `out`, whose old content is lost.
+/// Append what is packed in `packed`.
 pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
     let claimed = decompress_len(packed).map_err(ErrorKind::Snappy)?;
     // Who claims more than there can be gets no memory.
@@ -13,13 +13,12 @@ pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
         let packed = packed.len();
         return Err(ErrorKind::SnappyLength { packed, claimed });
     }
-    out.clear();
-    out.resize(claimed, 0);
-    let n = Decoder::new()
-        .decompress(packed, out)
-        .map_err(ErrorKind::Snappy)?;
-    out.truncate(n);
-    Ok(())
+    let start = out.len();
+    out.resize(start + claimed, 0);
+    let place = out.get_mut(start..).unwrap_or_default();
+    let done = Decoder::new().decompress(packed, place);
+    out.truncate(start + done.as_ref().copied().unwrap_or(0));
+    done.map(drop).map_err(ErrorKind::Snappy)
 }
 
 /// Whether data of `length` compressed bytes can start with `start`: whether it claims neither too much nor too little.
@@ -50,7 +49,8 @@ mod tests {
         let packed = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
         let mut out = vec![1, 2, 3];
         unpack(&packed, &mut out).unwrap();
-        assert_eq!(zeros, out);
+        assert_eq!([1, 2, 3], out[..3]);
+        assert_eq!(zeros, out[3..]);
     }
 
     #[test]

@@ -12,15 +12,24 @@ use crate::tsm::{Bytes, Error, ErrorKind};
 pub fn decode(mut section: Bytes<'_>, n: usize, out: &mut Strings) -> Result<(), Error> {
     let at = section.at();
     only(1, &mut section, "strings")?;
-    let mut unpacked = Vec::new();
-    snappy::unpack(section.rest(), &mut unpacked).map_err(|kind| section.error(kind))?;
     // Offsets within unpacked data mean nothing in the file: all are those of the section.
-    split(&unpacked, n, out).map_err(|kind| Error::new(at, kind))
+    out.fill(|bytes, spans| {
+        let start = bytes.len();
+        snappy::unpack(section.rest(), bytes).map_err(|kind| section.error(kind))?;
+        let unpacked = bytes.get(start..).unwrap_or_default();
+        split(unpacked, start, n, spans).map_err(|kind| Error::new(at, kind))
+    })
 }
 
-fn split(unpacked: &[u8], n: usize, out: &mut Strings) -> Result<(), ErrorKind> {
-    let mut rest = Bytes::new(unpacked, 0);
-    out.reserve(n.min(unpacked.len()), unpacked.len());
+/// Append where the `n` strings are that stand in `unpacked`, itself at `start`.
+fn split(
+    unpacked: &[u8],
+    start: usize,
+    n: usize,
+    spans: &mut Vec<(usize, usize)>,
+) -> Result<(), ErrorKind> {
+    let mut rest = Bytes::new(unpacked, start as u64);
+    spans.reserve(n.min(unpacked.len()));
     for i in 0..n {
         if rest.is_empty() {
             return Err(ErrorKind::Count {
@@ -30,7 +39,9 @@ fn split(unpacked: &[u8], n: usize, out: &mut Strings) -> Result<(), ErrorKind> 
         }
         let len = rest.uvarint().map_err(|e| e.kind)?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        out.push(rest.take(len).map_err(|e| e.kind)?);
+        let at = rest.at() as usize;
+        rest.take(len).map_err(|e| e.kind)?;
+        spans.push((at, at + len));
     }
     match rest.is_empty() {
         true => Ok(()),

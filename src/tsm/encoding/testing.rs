@@ -1,6 +1,7 @@
 //! Plain encoders for tests: they can write every encoding, also those that a server would not choose.
 
-use super::float::END;
+/// The bits of the float that ends a section.
+const END: u64 = 0x7ff8_0000_0000_0001;
 
 /// The bits and values of each simple8b selector from 2 on.
 const SELECTORS: [(u32, usize); 14] = [

@@ -24,6 +24,11 @@ pub trait Disk {
 
     /// Open a file for reading.
     fn open(&self, path: &Path) -> io::Result<Source>;
+
+    /// An empty file without a name, for what does not fit into memory.
+    fn scratch(&self) -> io::Result<fs::File> {
+        tempfile::tempfile()
+    }
 }
 
 /// The file system.
@@ -65,17 +70,25 @@ pub(super) fn gather(
     disk: &dyn Disk,
     files: &Files,
     shard: &mut Shard,
+    keep_going: bool,
 ) -> Result<Gathered, Trouble> {
+    let mut held = files.opened.clone();
+    if let Some(packed) = &files.packed
+        && let Err(trouble) = packed.unpack(disk, &mut held)
+    {
+        shard.bear(trouble, keep_going)?;
+    }
+    let is_held = !held.is_empty() || files.packed.is_some();
     let mut tries = 0;
     loop {
         tries += 1;
         let mut strays = Vec::new();
-        let segments = open_log(disk, files, &mut strays)?;
-        let data = open_data(disk, files, &mut strays, tries >= TRIES)?;
+        let segments = open_log(disk, files, &held, &mut strays)?;
+        let data = open_data(disk, files, &held, &mut strays, tries >= TRIES)?;
         // Its files were moved about between listing and opening, or a snapshot was finished meanwhile.
         let is_settled = match &data {
             None => false,
-            Some(_) => log_stands(disk, files, &segments)?,
+            Some(data) => log_stands(disk, files, &segments)? && data_stands(disk, files, data)?,
         };
         match data {
             Some(data) if is_settled || tries >= TRIES => {
@@ -84,10 +97,8 @@ pub(super) fn gather(
                     let place = files.wal.clone().unwrap_or_default();
                     shard.remarks.push(Remark::Restless(place));
                 }
-                let exists = [&files.data, &files.wal]
-                    .into_iter()
-                    .flatten()
-                    .any(|dir| dir.is_dir());
+                let mut folders = [&files.data, &files.wal].into_iter().flatten();
+                let exists = is_held || folders.any(|dir| dir.is_dir());
                 return Ok(Gathered {
                     files: data,
                     segments,
@@ -102,6 +113,7 @@ pub(super) fn gather(
 fn open_log(
     disk: &dyn Disk,
     files: &Files,
+    held: &[Opened],
     strays: &mut Vec<Remark>,
 ) -> Result<Vec<Opened>, Trouble> {
     let mut paths: Vec<_> = files
@@ -128,8 +140,9 @@ fn open_log(
             Err(err) => return Err(Trouble::new(&path, err)),
         }
     }
-    let piped = files.opened.iter().filter(|(_, source)| !is_tsm(source));
-    opened.extend(piped.cloned());
+    let mut segments: Vec<_> = held.iter().filter(|held| is_held_segment(held)).collect();
+    segments.sort_by_cached_key(|(path, _)| (place::segment_id(path), path));
+    opened.extend(segments.into_iter().cloned());
     Ok(opened)
 }
 
@@ -137,6 +150,7 @@ fn open_log(
 fn open_data(
     disk: &dyn Disk,
     files: &Files,
+    held: &[Opened],
     strays: &mut Vec<Remark>,
     is_last: bool,
 ) -> Result<Option<Vec<Pair>>, Trouble> {
@@ -154,6 +168,8 @@ fn open_data(
         note_strays(folder, without_companions(others, &data), strays);
         paths.extend(data);
     }
+    let is_data = |held: &&Opened| !is_held_segment(held) && !has_extension(&held.0, "tombstone");
+    paths.extend(held.iter().filter(is_data).map(|(path, _)| path.clone()));
     let is_alone = paths.len() == 1;
     let mut ranked = Vec::new();
     for path in paths {
@@ -168,15 +184,36 @@ fn open_data(
     ranked.sort();
     let mut opened = Vec::new();
     for (_, path) in ranked {
+        if let Some((source, tombstone)) = held_pair(held, &path) {
+            opened.push((path, source, tombstone));
+            continue;
+        }
         match open_pair(disk, &path) {
             Ok((source, tombstone)) => opened.push((path, source, tombstone)),
             Err(err) if err.kind() == io::ErrorKind::NotFound && !is_last => return Ok(None),
             Err(err) => return Err(Trouble::new(&path, err)),
         }
     }
-    let piped = files.opened.iter().filter(|(_, source)| is_tsm(source));
-    opened.extend(piped.map(|(path, source)| (path.clone(), source.clone(), None)));
     Ok(Some(opened))
+}
+
+/// A TSM file that is open already, and its tombstone file.
+fn held_pair(held: &[Opened], path: &Path) -> Option<(Source, Option<Opened>)> {
+    let of = |path: &Path| held.iter().find(|(known, _)| known == path);
+    let (_, source) = of(path)?;
+    Some((
+        source.clone(),
+        of(&path.with_extension("tombstone")).cloned(),
+    ))
+}
+
+/// Whether it is a segment: by its name, or, where that says nothing, by how it starts.
+fn is_held_segment((path, source): &Opened) -> bool {
+    match path.extension() {
+        Some(extension) if extension == "tsm" || extension == "tombstone" => false,
+        Some(extension) if extension == "wal" => true,
+        _ => !is_tsm(source),
+    }
 }
 
 fn open_pair(disk: &dyn Disk, path: &Path) -> io::Result<(Source, Option<Opened>)> {
@@ -199,6 +236,19 @@ fn log_stands(disk: &dyn Disk, files: &Files, opened: &[Opened]) -> Result<bool,
     Ok(opened.iter().all(|(path, _)| is_there(path)))
 }
 
+/// Whether all TSM files that are open are still in their folder.
+///
+/// A compaction deletes a TSM file before its tombstones: who opens the one before and the other after that takes
+/// what was deleted for what is there.
+fn data_stands(disk: &dyn Disk, files: &Files, opened: &[Pair]) -> Result<bool, Trouble> {
+    let Some(folder) = &files.data else {
+        return Ok(true);
+    };
+    let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
+    let is_there = |path: &PathBuf| listed.contains(path) || path.parent() != Some(folder);
+    Ok(opened.iter().all(|(path, ..)| is_there(path)))
+}
+
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension() == Some(OsStr::new(extension))
 }
@@ -207,7 +257,7 @@ fn is_segment(path: &Path) -> bool {
     has_extension(path, "wal")
 }
 
-fn is_tsm(source: &Source) -> bool {
+pub(super) fn is_tsm(source: &Source) -> bool {
     let mut head = [0; 4];
     source.read(0, &mut head).is_ok() && File::is_tsm(&head)
 }

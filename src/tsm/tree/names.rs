@@ -39,6 +39,7 @@ pub fn names_for(path: &Path, names: Names, wanted: &Wanted) -> Result<Names, Er
         names,
         data: path.to_path_buf(),
         wal: None,
+        held: None,
     };
     let (path, label) = (path.display(), found.label());
     Err(Error::Missing(format!(

@@ -1,0 +1,216 @@
+//! What must hold for any bytes whatsoever: no panic, no hang, no memory that the bytes do not pay for, and the same
+//! answer with and without `keep_going` where nothing is wrong. The fuzz targets and the tests share it.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, Crc};
+
+use lineflow::export::text::Text;
+use lineflow::export::{Export, Options, Report};
+use lineflow::rows::Values;
+use lineflow::tsm::block::Block;
+use lineflow::tsm::index::Cursor;
+use lineflow::tsm::meta::Meta;
+use lineflow::tsm::shard::{self, Disk, Files, Trouble};
+use lineflow::tsm::source::Source;
+use lineflow::tsm::{file, tombstone, wal};
+
+/// A shard in memory: some files in one folder.
+struct Memory(Vec<(PathBuf, Source)>);
+
+impl Memory {
+    fn of(files: &[(&str, &[u8])]) -> Self {
+        let file = |(name, bytes): &(&str, &[u8])| (Path::new("x").join(name), source(bytes));
+        Self(files.iter().map(file).collect())
+    }
+}
+
+impl Disk for Memory {
+    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.0.iter().map(|(path, _)| path.clone()).collect())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Source> {
+        let found = self.0.iter().find(|(known, _)| known == path);
+        let (_, source) = found.ok_or(io::ErrorKind::NotFound)?;
+        Ok(source.clone())
+    }
+}
+
+fn source(bytes: &[u8]) -> Source {
+    let mut file = scratch();
+    file.write_all(bytes).unwrap();
+    Source::whole(file).unwrap()
+}
+
+fn scratch() -> File {
+    tempfile::tempfile_in("/dev/shm")
+        .or_else(|_| tempfile::tempfile())
+        .unwrap()
+}
+
+/// The text of a shard, and how much was told.
+fn export(disk: &Memory, keep_going: bool, per_field: bool) -> Result<(Vec<u8>, usize), Trouble> {
+    let named = disk.0.iter().map(|(path, _)| path.clone());
+    let is_data = |path: &PathBuf| path.extension().is_some_and(|e| e == "tsm" || e == "wal");
+    let files = Files {
+        named: named.filter(is_data).collect(),
+        ..Files::default()
+    };
+    let shard = shard::open(disk, &files, keep_going)?.unwrap_or_default();
+    let options = Options {
+        measurements: Vec::new(),
+        first: i64::MIN,
+        last: i64::MAX,
+        per_field,
+        keep_going,
+        keep_rejects: true,
+    };
+    let (mut text, mut report) = (Text::default(), Report::default());
+    let mut export = Export::new(&shard, &options)?;
+    while export.next(&mut text, &mut report)? {}
+    let told = report.findings.len() + shard.damage.len();
+    Ok((text.bytes().to_vec(), told))
+}
+
+/// Both ways must agree where nothing is damaged, and the lenient one must come to an end everywhere.
+fn both(disk: &Memory) {
+    for per_field in [false, true] {
+        let lenient = export(disk, true, per_field);
+        let (text, told) = lenient.expect("keep_going ends with no damage");
+        match export(disk, false, per_field) {
+            Ok((strict, _)) => assert!(strict == text, "the two ways differ"),
+            Err(_) => assert!(told > 0, "an error in one way, nothing told in the other"),
+        }
+    }
+}
+
+/// A TSM file with any bytes, as it is and with checksums that fit.
+pub fn tsm(bytes: &[u8]) {
+    both(&Memory::of(&[("000000001-000000001.tsm", bytes)]));
+    let mut bytes = bytes.to_vec();
+    if mend(&mut bytes) {
+        both(&Memory::of(&[("000000001-000000001.tsm", &bytes)]));
+    }
+}
+
+/// Give the blocks the checksums of what they hold; whether one had another.
+fn mend(bytes: &mut [u8]) -> bool {
+    let Ok(file) = file::File::open(source(bytes)) else {
+        return false;
+    };
+    let (mut cursor, mut is_new) = (Cursor::new(&file), false);
+    while let Ok(true) = cursor.advance() {
+        while let Ok(Some(entry)) = cursor.entry() {
+            if entry.fault(&file.blocks()).is_some() {
+                continue;
+            }
+            let start = entry.offset as usize;
+            let frame = bytes.get_mut(start..start + entry.size as usize);
+            let (crc, payload) = frame.unwrap_or_default().split_at_mut(4);
+            let right = checksum(payload);
+            is_new |= crc != right;
+            crc.copy_from_slice(&right);
+        }
+    }
+    is_new
+}
+
+fn checksum(payload: &[u8]) -> [u8; 4] {
+    let mut crc = Crc::new();
+    crc.update(payload);
+    crc.sum().to_be_bytes()
+}
+
+/// A block with any payload and a checksum that fits.
+pub fn block(payload: &[u8]) {
+    let frame = [&checksum(payload), payload].concat();
+    let Ok(block) = Block::open(&frame, 5) else {
+        return;
+    };
+    let (mut times, mut values) = (vec![7], Values::new(block.kind()));
+    let done = block.times(&mut times);
+    assert_eq!(Some(&7), times.first());
+    match done {
+        Ok(()) => assert_eq!(Ok(times.len() - 1), block.count()),
+        Err(_) => assert_eq!(1, times.len()),
+    }
+    for n in [times.len() - 1, 0, 1, 1000] {
+        let before = values.len();
+        let added = if block.values(n, &mut values).is_ok() { n } else { 0 };
+        assert_eq!(before + added, values.len());
+    }
+}
+
+/// Tombstones of every version that hold any bytes, packed where the version wants it.
+pub fn tombstone(bytes: &[u8]) {
+    let packed = gzip(bytes);
+    let (half, rest) = bytes.split_at(bytes.len() / 2);
+    let two = [gzip(half), gzip(rest)].concat();
+    let plain = |version| [&[0, 0, 0x15, version], bytes].concat();
+    let with = |version, body: &[u8]| [&[0, 0, 0x15, version], body].concat();
+    let files = [bytes.to_vec(), plain(2), plain(4), with(3, &packed), with(4, &two)];
+    for file in files {
+        let Ok((deleted, _)) = tombstone::read(&file[..]) else {
+            continue;
+        };
+        let mut cursor = deleted.cursor();
+        for key in [&b""[..], b"a#!~#v", b"cpu,host=a#!~#v", b"\xff"] {
+            let ranges = deleted.ranges(key);
+            assert_eq!(ranges, cursor.ranges(key));
+            assert!(ranges.iter().all(|(min, max)| min <= max));
+            assert!(ranges.is_sorted_by(|a, b| a.1 < b.0));
+        }
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut member = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+    member.write_all(bytes).unwrap();
+    member.finish().unwrap()
+}
+
+/// A log segment of any bytes; and one whose entries hold them, cut at each byte 0xfe.
+pub fn wal(bytes: &[u8]) {
+    segment(bytes);
+    let mut entries = Vec::new();
+    for body in bytes.split(|byte| *byte == 0xfe) {
+        let Some((code, body)) = body.split_first() else {
+            continue;
+        };
+        let packed = snap::raw::Encoder::new().compress_vec(body).unwrap();
+        entries.push(code % 4);
+        entries.extend((packed.len() as u32).to_be_bytes());
+        entries.extend(packed);
+    }
+    segment(&entries);
+}
+
+fn segment(bytes: &[u8]) {
+    both(&Memory::of(&[("_00001.wal", bytes)]));
+    both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
+    let (mut cache, mut notes) = (wal::Cache::default(), Vec::new());
+    let _ = cache.replay(bytes, false, &mut notes);
+    let entries = cache.finish();
+    assert!(entries.is_sorted_by(|a, b| a.key < b.key));
+    for (times, values) in entries.iter().flat_map(|entry| &entry.columns) {
+        assert_eq!(times.len(), values.len());
+        assert!(times.is_sorted_by(|a, b| a < b));
+    }
+}
+
+/// A `meta.db` of any bytes.
+pub fn meta(bytes: &[u8]) {
+    let Ok(meta) = Meta::parse(bytes) else {
+        return;
+    };
+    for id in meta.shards() {
+        assert!(meta.shard(id).is_some());
+    }
+    for database in meta.databases() {
+        assert!(meta.database(&database.name).is_some());
+    }
+}
