@@ -497,6 +497,14 @@ fn the_server_is_asked_what_it_is() {
         );
         assert_eq!(path, server.requests().last().unwrap().path, "{target}");
     }
+    // VictoriaMetrics says it where it is queried, if not before.
+    let server = Server::start(|request: &Request| match request.path.as_str() {
+        "/query" => answer_with(200, "X-Influxdb-Version: 1.8.0\r\n", r#"{"results":[]}"#),
+        _ => stored(),
+    });
+    let ran = ask(&server, "m v=1 1\n");
+    assert_eq!(Some(0), ran.code, "{}", ran.stderr);
+    assert_eq!(vm, server.requests().last().unwrap().path);
     // One that says nothing has to be named.
     let silent = Server::start(|_| answer(404, ""));
     let ran = ask(&silent, "m v=1 1\n");

@@ -24,6 +24,7 @@ mod lp_split;
 mod lp_split_out;
 mod oracle;
 mod pipeline;
+mod proxy;
 mod server;
 mod tsm_cat;
 mod tsm_cat_rejects;

@@ -314,7 +314,8 @@ fn routing(args: &Args) -> Routing {
 
 /// The bucket of streams that never say anything.
 fn fallback() -> Option<String> {
-    settings::variable("INFLUX_BUCKET_NAME")
+    let id = settings::variable("INFLUX_BUCKET_ID");
+    id.or_else(|| settings::variable("INFLUX_BUCKET_NAME"))
 }
 
 fn periods(args: &Args) -> Periods {

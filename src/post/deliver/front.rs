@@ -12,7 +12,11 @@ use crate::post::Error;
 impl Deliverer {
     /// Ask the server what it is.
     pub fn detect(&mut self) -> Result<(Found, String), Error> {
-        let answer = self.courier.persist("/ping", Payload::Nothing)?;
+        let mut answer = self.courier.persist("/ping", Payload::Nothing)?;
+        if answer.status == 204 && answer.version.is_none() && answer.build.is_none() {
+            // VictoriaMetrics 1.79 says nothing there; here it says whom it takes after.
+            answer = self.courier.persist("/query", Payload::Nothing)?;
+        }
         let open = |text: String| Error::Setting(format!("{text} (--target says what it is)"));
         let (found, called) = detect(&answer).map_err(open)?;
         if found != Found::SomeCloud {
