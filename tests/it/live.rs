@@ -5,6 +5,7 @@
 
 mod faults;
 mod influx;
+mod moving;
 pub mod servers;
 mod victoria;
 pub mod wire;
