@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::answer::{Delay, Hopeless, Refusal, Verdict, judge, passes};
+use crate::http::answer::{Delay, Refusal, Verdict, judge, passes};
 use crate::http::retry::{Clock, Failures, Patience, hint};
 use crate::http::{Answer, Carrier, Payload, Target, Trouble};
 use crate::post::Error;
@@ -170,9 +170,7 @@ impl Courier {
             Verdict::Refused(refusal) => Reply::Refused(refusal),
             Verdict::TooLarge(text) => Reply::TooLarge(text),
             Verdict::NoBucket(text) => Reply::NoBucket(text),
-            Verdict::Hopeless(Hopeless::Setting(text)) => return Err(Error::Setting(text)),
-            Verdict::Hopeless(Hopeless::Permission(text)) => return Err(Error::Permission(text)),
-            Verdict::Hopeless(Hopeless::Service(text)) => return Err(Error::Service(text)),
+            Verdict::Hopeless(hopeless) => return Err(hopeless.into()),
             Verdict::Later(delay) => {
                 odd.count(&delay, false);
                 return Ok(Read::Later(delay, self.hint(&answer)));
@@ -245,7 +243,11 @@ impl Courier {
     }
 
     fn carry(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Trouble> {
-        let result = self.carrier.carry(path, payload);
+        let mut result = self.carrier.carry(path, payload);
+        // A token that was replaced meanwhile is no failure.
+        if matches!(&result, Ok(answer) if answer.status == 401) && self.carrier.renew() {
+            result = self.carrier.carry(path, payload);
+        }
         if let Some(news) = self.carrier.news() {
             self.common.desk.news(news);
         }

@@ -64,6 +64,8 @@ pub struct Tally {
     pub accepted: u64,
     /// Points that are not.
     pub rejected: u64,
+    /// Points that are older than their bucket keeps, and were in their source as well.
+    pub expired: u64,
     /// Points in batches that an earlier run has finished.
     pub skipped: u64,
     /// Points among these that the earlier run rejected.

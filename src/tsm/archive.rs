@@ -272,7 +272,7 @@ fn sum_is_right(header: &[u8; BLOCK]) -> bool {
     let unsigned: u64 = bytes.clone().map(u64::from).sum();
     let signed: i64 = bytes.map(|byte| i64::from(byte as i8)).sum();
     let said = number(&header[148..156]);
-    said == Some(unsigned) || said == u64::try_from(signed).ok()
+    said.is_some_and(|said| said == unsigned || u64::try_from(signed) == Ok(said))
 }
 
 /// A number in octal digits, or, with the highest bit set, in base 256.

@@ -24,6 +24,7 @@ fn start(server: &Server, args: &[&str]) -> Child {
         ])
         .args(args)
         .env_clear()
+        .env("INFLUX_PRECISION", "ns")
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

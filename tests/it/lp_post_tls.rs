@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::harness::scratch;
 use crate::lp_post::{Ran, STREAM, run};
+use crate::proxy::Tunnel;
 
 /// Run `openssl` in a folder to its end.
 fn openssl(dir: &Path, command: &str) {
@@ -19,7 +20,7 @@ fn openssl(dir: &Path, command: &str) {
     assert!(made.success(), "openssl {command}: {made}");
 }
 
-/// An authority in `ca.pem`, and a certificate for `localhost` that it vouches for in `cert.pem`, for so many days.
+/// An authority in `ca.pem`, and a certificate for `localhost` and `db.test` that it vouches for in `cert.pem`, for so many days.
 fn certificates(dir: &Path, days: &str) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(
@@ -30,7 +31,7 @@ fn certificates(dir: &Path, days: &str) {
         dir,
         &format!("req {key} -keyout key.pem -out own.csr -subj /CN=localhost"),
     );
-    let text = "subjectAltName=DNS:localhost\nbasicConstraints=critical,CA:FALSE\n";
+    let text = "subjectAltName=DNS:localhost,DNS:db.test\nbasicConstraints=critical,CA:FALSE\n";
     std::fs::write(dir.join("own.ext"), text).unwrap();
     let vouch = "x509 -req -in own.csr -CA ca.pem -CAkey ca.key -extfile own.ext -out cert.pem";
     openssl(dir, &format!("{vouch} -CAcreateserial -days {days}"));
@@ -161,4 +162,42 @@ fn a_connection_that_tls_closes_before_the_answer_is_opened_anew() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn a_proxy_passes_on_what_it_cannot_read() {
+    let dir = scratch();
+    certificates(dir.path(), "2");
+    let server = Tls::start(dir.path(), vec![STORED]);
+    let proxy = Tunnel::to(server.port);
+    let authority = dir.path().join("ca.pem");
+    let authority = authority.to_str().unwrap();
+    let args = [
+        "--host",
+        "https://db.test:8086",
+        "--target",
+        "v1",
+        "--ca-cert",
+        authority,
+    ];
+    let env = [
+        ("INFLUX_TOKEN", "secret"),
+        ("https_proxy", proxy.url.as_str()),
+        ("http_proxy", "http://192.0.2.1:1"),
+    ];
+    let ran = run(&args, &env, STREAM);
+    assert_eq!(Some(0), ran.code, "{}", ran.stderr);
+    assert_eq!(vec!["CONNECT db.test:8086"], proxy.asked());
+    // Behind the proxy the server has to prove who it is all the same.
+    let other = [
+        "--host",
+        "https://other.test:8086",
+        "--target",
+        "v1",
+        "--ca-cert",
+        authority,
+    ];
+    let ran = run(&other, &env, STREAM);
+    assert_eq!(Some(78), ran.code, "{}", ran.stderr);
+    assert!(ran.stderr.contains("certificate"), "{}", ran.stderr);
 }
