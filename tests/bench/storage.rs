@@ -186,6 +186,7 @@ fn print(shard: &Shard) {
         last: i64::MAX,
         per_field: false,
         keep_going: false,
+        keep_rejects: false,
     };
     let mut export = Export::new(shard, &options).unwrap();
     let (mut text, mut report) = (Text::default(), Report::default());

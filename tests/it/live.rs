@@ -6,6 +6,7 @@
 mod access;
 mod faults;
 mod influx;
+mod moving;
 pub mod servers;
 mod victoria;
 pub mod wire;

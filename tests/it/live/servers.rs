@@ -30,9 +30,15 @@ impl Server {
     /// InfluxDB 1.x with nothing in it.
     #[track_caller]
     pub fn influxd() -> Self {
+        Self::influxd_with("")
+    }
+
+    /// The same, with these lines about its data.
+    #[track_caller]
+    pub fn influxd_with(data: &str) -> Self {
         let dir = scratch();
         let (port, rpc) = (free_port(), free_port());
-        let text = config(dir.path(), port, rpc);
+        let text = config(dir.path(), port, rpc, data);
         fs::write(dir.path().join("influxdb.conf"), text).unwrap();
         let command = influxd(dir.path());
         Self::start(dir, port, command)
@@ -77,6 +83,11 @@ impl Server {
             log,
             dir,
         }
+    }
+
+    /// Where its files are.
+    pub fn root(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The address for `--host`.
@@ -149,7 +160,7 @@ fn follow(log: ChildStderr) -> Receiver<String> {
     lines
 }
 
-fn config(dir: &Path, port: u16, rpc: u16) -> String {
+fn config(dir: &Path, port: u16, rpc: u16, data: &str) -> String {
     let dir = dir.display();
     format!(
         r#"
@@ -163,6 +174,7 @@ bind-address = "127.0.0.1:{rpc}"
   query-log-enabled = false
   max-series-per-database = 0
   max-values-per-tag = 0
+  {data}
 [retention]
   enabled = false
 [shard-precreation]

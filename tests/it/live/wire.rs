@@ -36,6 +36,14 @@ pub fn percent(value: &[u8]) -> String {
     value.iter().map(one).collect()
 }
 
+/// Points written; the server has them when this comes back.
+#[track_caller]
+pub fn write(port: u16, database: &str, points: &str) {
+    let (path, len) = (percent(database.as_bytes()), points.len());
+    let head = format!("POST /write?db={path} HTTP/1.0\r\nContent-Length: {len}\r\n\r\n");
+    request(port, &(head + points));
+}
+
 #[track_caller]
 fn request(port: u16, request: &str) -> Vec<u8> {
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
