@@ -4,6 +4,7 @@
 mod damage;
 mod docs;
 mod forge;
+mod fuzz;
 mod harness;
 mod live;
 mod lp_filter;
@@ -20,6 +21,8 @@ mod oracle;
 mod pipeline;
 mod server;
 mod tsm_cat;
+mod tsm_cat_access;
+mod tsm_cat_damage;
 mod tsm_cat_rejects;
 mod tsm_cat_sources;
 mod validate;
