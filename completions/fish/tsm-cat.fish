@@ -6,7 +6,10 @@ complete -c tsm-cat -l start -d 'Export points of this time and later' -r
 complete -c tsm-cat -l stop -d 'Export points before this time' -r
 complete -c tsm-cat -l end -d 'Export points up to and including this time, as influx_inspect does; prefer --stop' -r
 complete -c tsm-cat -l wal-dir -d 'Read the log from this directory, which holds databases as "wal" does' -r -F
+complete -c tsm-cat -l tmp-dir -d 'Put what is unpacked into files without a name in this folder' -r -F
+complete -c tsm-cat -l bucket-names -d 'Read the names of 2.x buckets from this file, an id and a name on a line, as influx bucket list prints them' -r -F
 complete -c tsm-cat -s j -l jobs -d 'Threads that read, merge and print; by default as many as there are processors' -r
+complete -c tsm-cat -l rejects -d 'Append records that cannot be handled to this file, each under a comment with its place and reason' -r -F
 complete -c tsm-cat -l summary -d 'Write the figures of the run to this file, as JSON' -r -F
 complete -c tsm-cat -l internal -d 'Export the server\'s own database _internal as well'
 complete -c tsm-cat -l no-wal -d 'Leave out the log, and with it what the server has not moved into .tsm files'

@@ -1,6 +1,7 @@
 //! Runs every entry of every input past a program; what all filters do with begin, context and end.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -26,6 +27,8 @@ pub struct Scene<'a> {
     pub is_once: bool,
     /// Whether this input has named any context so far.
     pub had_context: bool,
+    /// Whether this input has been begun as a stream so far: then a program of ours has written it.
+    pub is_begun: bool,
 }
 
 impl fmt::Display for Scene<'_> {
@@ -77,6 +80,9 @@ pub fn run(
     fed: &mut Fed,
 ) -> anyhow::Result<()> {
     let paths = args.paths();
+    if let Some(bytes) = input::sizes(&paths) {
+        fed.progress.whole(bytes);
+    }
     for (i, path) in paths.iter().enumerate() {
         run_one(path, args, example, i + 1 < paths.len(), program, fed)?;
     }
@@ -95,7 +101,7 @@ fn run_one(
         name,
         is_stdin,
         source,
-    } = input::open(path, example)?;
+    } = input::open_as(path, example, args.compression, &fed.progress)?;
     let max_record = usize::try_from(args.max_record).unwrap_or(usize::MAX);
     let mut reader = Reader::new(source, max_record);
     let mut stream = Stream::default();
@@ -106,8 +112,12 @@ fn run_one(
         program.idle()?;
         fed.progress.count(fed.bytes, fed.points);
         let (line, offset) = reader.place();
-        if !reader.fill().map_err(|err| at(err, &name, line, offset))? {
-            break;
+        match reader.fill() {
+            Ok(true) => {}
+            Ok(false) => break,
+            // Nothing has come for a while, which is no end.
+            Err(lp::Error::Io(err)) if err.kind() == ErrorKind::WouldBlock => {}
+            Err(err) => return Err(at(err, &name, line, offset)),
         }
     }
     finish(reader, &name, is_stdin && !more, &mut stream, program, fed)?;
@@ -194,6 +204,7 @@ fn scene_of<'a>(stream: &'a Stream, input: &'a str, line: u64, offset: u64) -> S
         offset: Some(offset),
         is_once,
         had_context,
+        is_begun: stream.was_begun(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Standard input, "-" and files; gzip told by content; larger pipes.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Context;
 use flate2::bufread::MultiGzDecoder;
 
 use super::exit::Failure;
+use super::report::Progress;
 use super::{signal, tty};
 
 /// Which records to read.
@@ -26,6 +29,19 @@ pub struct Args {
     /// A quote left open makes everything behind it one record; this is where that ends, with status 65.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = super::value::size)]
     pub max_record: u64,
+
+    /// What the inputs must be; either where nothing is said.
+    #[arg(skip)]
+    pub compression: Option<Compression>,
+}
+
+/// What an input is, whatever its content says.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Plain text.
+    None,
+    /// Gzip.
+    Gzip,
 }
 
 impl Args {
@@ -51,12 +67,23 @@ pub struct Input {
 
 /// Open a file, or standard input for "-". `example` is what to type where a terminal would have to.
 pub fn open(path: &Path, example: &str) -> anyhow::Result<Input> {
+    open_as(path, example, None, &Progress::default())
+}
+
+/// The same for an input of a kind; `progress` is told how much of a file has been read.
+pub fn open_as(
+    path: &Path,
+    example: &str,
+    kind: Option<Compression>,
+    progress: &Progress,
+) -> anyhow::Result<Input> {
     if path == Path::new("-") {
-        return stdin(example);
+        return stdin(example, kind);
     }
     let name = path.display().to_string();
     let file = File::open(path).with_context(|| name.clone())?;
-    let source = plain_or_gzip(file).with_context(|| name.clone())?;
+    let progress = progress.clone();
+    let source = plain_or_gzip(Watched { file, progress }, kind).with_context(|| name.clone())?;
     Ok(Input {
         name,
         is_stdin: false,
@@ -64,7 +91,7 @@ pub fn open(path: &Path, example: &str) -> anyhow::Result<Input> {
     })
 }
 
-fn stdin(example: &str) -> anyhow::Result<Input> {
+fn stdin(example: &str, kind: Option<Compression>) -> anyhow::Result<Input> {
     if tty::is_terminal(tty::Stream::Stdin) {
         let text =
             format!("standard input is a terminal (name a file, or pipe into it: {example})");
@@ -72,12 +99,41 @@ fn stdin(example: &str) -> anyhow::Result<Input> {
     }
     let file = duplicate(io::stdin()).context("standard input")?;
     enlarge_pipe(&file);
-    let source = plain_or_gzip(Patient(file)).context("standard input")?;
+    let yields = Rc::new(Cell::new(false));
+    let patient = Patient {
+        file,
+        yields: Rc::clone(&yields),
+    };
+    let source = plain_or_gzip(patient, kind).context("standard input")?;
+    yields.set(true);
     Ok(Input {
         name: "standard input".into(),
         is_stdin: true,
         source,
     })
+}
+
+/// What these files hold on disk, in bytes; `None` where one of them is something else than a file.
+pub fn sizes(paths: &[PathBuf]) -> Option<u64> {
+    let size = |path: &PathBuf| {
+        let data = std::fs::metadata(path).ok()?;
+        (data.is_file() && path != Path::new("-")).then(|| data.len())
+    };
+    paths.iter().map(size).sum()
+}
+
+/// A file that says how much of it has been read.
+struct Watched {
+    file: File,
+    progress: Progress,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buf)?;
+        self.progress.read(n as u64);
+        Ok(n)
+    }
 }
 
 /// A file of our own on a standard stream, without the buffer that the library puts before it.
@@ -94,7 +150,11 @@ pub fn enlarge_pipe(file: &File) {
 }
 
 /// A source that may keep us waiting: looks at the stop flag meanwhile.
-struct Patient(File);
+struct Patient {
+    file: File,
+    /// Whether the reader wants to be told, as `WouldBlock`, that nothing has come for a second.
+    yields: Rc<Cell<bool>>,
+}
 
 impl Read for Patient {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -105,10 +165,11 @@ impl Read for Patient {
         };
         loop {
             signal::check().map_err(io::Error::other)?;
-            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&SECOND)) {
+            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&SECOND)) {
+                Ok(0) if self.yields.get() => return Err(io::ErrorKind::WouldBlock.into()),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 // What cannot be polled can be read.
-                _ => return self.0.read(buf),
+                _ => return self.file.read(buf),
             }
         }
     }
@@ -116,10 +177,19 @@ impl Read for Patient {
 
 type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
-fn plain_or_gzip(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+fn plain_or_gzip(
+    mut source: impl Read + 'static,
+    kind: Option<Compression>,
+) -> io::Result<Box<dyn Read>> {
     let mut head = Vec::with_capacity(2);
     source.by_ref().take(2).read_to_end(&mut head)?;
-    let is_gzip = head == [0x1f, 0x8b];
+    let is_gzip = match kind {
+        // An empty file is nothing in either way.
+        Some(Compression::Gzip) if head.is_empty() || head == [0x1f, 0x8b] => !head.is_empty(),
+        Some(Compression::Gzip) => return Err(damaged("is not gzip")),
+        Some(Compression::None) => false,
+        None => head == [0x1f, 0x8b],
+    };
     let all = Cursor::new(head).chain(source);
     if is_gzip {
         return Ok(Box::new(Gzip(MultiGzDecoder::new(
@@ -161,7 +231,7 @@ mod tests {
 
     fn read(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        plain_or_gzip(Cursor::new(bytes))?.read_to_end(&mut text)?;
+        plain_or_gzip(Cursor::new(bytes), None)?.read_to_end(&mut text)?;
         Ok(text)
     }
 

@@ -4,13 +4,19 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::lp_filter::Precision;
 use super::{input, report, value};
 use crate::http::Target;
-use crate::rate::Rate;
+use crate::rate::{Limit, Rate, Tariff};
 
+mod connect;
+mod figures;
+mod manual;
 pub mod run;
 pub mod settings;
 pub mod sink;
+
+pub use manual::MANUAL;
 
 /// What a terminal gets to read instead of nothing.
 pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | lp-post --host https://example.com";
@@ -21,7 +27,7 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | lp-post --host https://ex
 /// the server is busy or the network fails. Each point goes to the bucket that the stream names. Records that the
 /// server refuses come out on standard output, with the reason; the rest is stored.
 #[derive(clap::Parser, Debug)]
-#[command(name = "lp-post", version)]
+#[command(name = "lp-post", version, group = clap::ArgGroup::new("one_bucket").multiple(true))]
 pub struct Args {
     /// URL of the server, http or https; may have a path
     ///
@@ -34,7 +40,7 @@ pub struct Args {
     )]
     pub host: Option<String>,
 
-    /// What the server is
+    /// What the server is: serverless, cloud, oss2, v1, core, enterprise, clustered, dedicated, victoriametrics
     ///
     /// "auto" asks the server and says what it found.
     #[arg(long, value_name = "TARGET", default_value = "auto", value_parser = target, help_heading = "Where to")]
@@ -50,30 +56,45 @@ pub struct Args {
     )]
     pub org: Option<String>,
 
+    /// Organisation to write for, by ID alone
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "INFLUX_ORG_ID",
+        help_heading = "Where to"
+    )]
+    pub org_id: Option<String>,
+
     /// Write all points into this bucket, whatever the stream says
     ///
     /// For InfluxDB 1.x a bucket is DATABASE/POLICY, or DATABASE for its default policy. Without this option the
     /// bucket of a point is what the stream says: its bucket, else its database/policy. The variable
     /// INFLUX_BUCKET_NAME serves for streams that never say anything.
-    #[arg(short, long, value_name = "NAME", value_parser = name, help_heading = "Where to")]
+    #[arg(short, long, value_name = "NAME", value_parser = name, group = "one_bucket", help_heading = "Where to")]
     pub bucket: Option<String>,
 
+    /// The same by the ID of the bucket, for servers where buckets have one
+    #[arg(long, value_name = "ID", value_parser = name, group = "one_bucket", conflicts_with = "create_buckets", help_heading = "Where to")]
+    pub bucket_id: Option<String>,
+
     /// Let --bucket put points together that the stream keeps apart
-    #[arg(long, requires = "bucket", help_heading = "Where to")]
+    #[arg(long, requires = "one_bucket", help_heading = "Where to")]
     pub merge_buckets: bool,
 
     /// Database and retention policy of points without context, as in the output of influx_inspect export -lponly
-    #[arg(long, value_name = "DB/RP", value_parser = context, conflicts_with = "bucket", help_heading = "Where to")]
+    #[arg(long, value_name = "DB/RP", value_parser = context, conflicts_with = "one_bucket", help_heading = "Where to")]
     pub context: Option<String>,
 
-    /// Read the token from this file
+    /// Read the token from this file; again when the server does not know it any more
     #[arg(long, value_name = "FILE", help_heading = "Access")]
     pub token_file: Option<PathBuf>,
 
     /// Token; user:password for InfluxDB 1.x
     ///
-    /// Others on this machine can see command lines: better use --token-file, which wins, or the variable.
+    /// Others on this machine can see command lines, which is said each time: better use --token-file, which wins, or
+    /// the variable.
     #[arg(
+        short,
         long,
         value_name = "TOKEN",
         env = "INFLUX_TOKEN",
@@ -84,8 +105,12 @@ pub struct Args {
     pub token: Option<String>,
 
     /// Take host, token and organisation from this profile of the influx command, where nothing else gives them
+    ///
+    /// --active-config is the same. The file is not changed, nor is another profile made the active one.
     #[arg(
+        short = 'c',
         long,
+        visible_alias = "active-config",
         value_name = "NAME",
         env = "INFLUX_ACTIVE_CONFIG",
         help_heading = "Access"
@@ -115,7 +140,15 @@ pub struct Args {
     pub ca_cert: Option<PathBuf>,
 
     /// Do not check who the server is: anybody on the way can read the token and the data
-    #[arg(long, help_heading = "Access")]
+    ///
+    /// --skip-verify is the same.
+    #[arg(
+        long,
+        visible_alias = "skip-verify",
+        env = "INFLUX_SKIP_VERIFY",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = "Access"
+    )]
     pub insecure: bool,
 
     /// Most records in one request
@@ -131,6 +164,13 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "10MB", value_parser = batch_bytes, help_heading = "Requests")]
     pub batch_bytes: NonZeroUsize,
 
+    /// Longest time that a point waits for its batch to be full; 0s is for ever [default: 10s, or for ever with --journal]
+    ///
+    /// For input that comes slowly, as from tail -F. With a journal batches have to be the same another time, so they
+    /// are not cut by the clock there unless this option says so.
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = "Requests")]
+    pub batch_age: Option<Duration>,
+
     /// How long to wait for an answer; a large request gets more
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive, help_heading = "Requests")]
     pub timeout: Duration,
@@ -142,14 +182,18 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Requests")]
     pub jobs: u16,
 
-    /// Send no more than this: 300MB/5min, serverless, serverless-free or unlimited
+    /// Send no more than this: 300MB/5min, serverless, serverless-free, auto or unlimited
     ///
+    /// --rate-limit is the same. "auto" asks an InfluxDB Cloud what the organisation may write.
     /// Bytes of line protocol before compression, every attempt counted when it is sent; batches are at most a
-    /// hundredth of it. What the journal knows is skipped without waiting.
-    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Requests")]
-    pub rate: Option<Rate>,
+    /// hundredth of it. What the journal knows is skipped without waiting. A tariff limits the partitions of a bucket
+    /// as well, as lp-rate does: 5,000 in 15 minutes.
+    #[arg(long, visible_alias = "rate-limit", value_name = "RATE", value_parser = rate, help_heading = "Requests")]
+    pub rate: Option<Quota>,
 
     /// Share the rate with all processes on this machine that name this file
+    ///
+    /// When the server asks one of them to wait, all do. Partitions are counted by each process for itself.
     #[arg(
         long,
         value_name = "FILE",
@@ -175,15 +219,35 @@ pub struct Args {
 
     /// Make buckets that are missing, as soon as the stream names them
     ///
-    /// They keep points for as long as the stream says. A bucket that exists and keeps less ends the run before its
-    /// first point.
+    /// They keep points for as long as the stream says, or --retention-period. A bucket that exists and keeps less ends
+    /// the run before its first point. A stream of contexts without points (tsm-cat --context-only) does only this.
     #[arg(long, help_heading = "Buckets")]
     pub create_buckets: bool,
 
-    /// How long made buckets keep points: a duration or "infinite", for one bucket or for all that the stream says
-    /// nothing of; may be repeated
-    #[arg(long, value_name = "[BUCKET=]DURATION", value_parser = period, requires = "create_buckets", help_heading = "Buckets")]
+    /// How long buckets keep points: a duration or "infinite", for one bucket or for all that the stream says nothing
+    /// of; may be repeated
+    ///
+    /// This is how buckets are made, and by what points are known to be too old for them.
+    #[arg(long, value_name = "[BUCKET=]DURATION", value_parser = period, help_heading = "Buckets")]
     pub retention_period: Vec<(Option<String>, u64)>,
+
+    /// Let InfluxQL find made buckets by database and policy; autogen, or else the first, is a database's default policy
+    #[arg(long, requires = "create_buckets", help_heading = "Buckets")]
+    pub dbrp: bool,
+
+    /// What becomes of points that are older than their bucket keeps: skip, reject or send
+    ///
+    /// Without it they are rejects, unless the policy they come from would drop them as well: then they are counted as
+    /// expired, which is no loss. How long a bucket keeps points is known where --create-buckets makes it or
+    /// --retention-period says it; with this option the server is asked otherwise.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Buckets"
+    )]
+    pub expired: Option<Old>,
 
     /// Append refused records to this file, each under a comment with its place and reason
     ///
@@ -199,8 +263,54 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Check URL, token and bucket by a write without any point, and read nothing
+    ///
+    /// Needs --bucket, --bucket-id, --context or INFLUX_BUCKET_NAME.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub ping: bool,
+
+    /// Unit of the timestamps that come in: ns, us, ms or s
+    ///
+    /// Without it they are nanoseconds; but if the first 1,000 of them (or all) would lie in 1970 nothing is sent, status
+    /// 65. Streams that begin with STREAM-BEGIN always count in nanoseconds.
+    #[arg(
+        short,
+        long,
+        value_name = "UNIT",
+        value_enum,
+        hide_possible_values = true,
+        env = "INFLUX_PRECISION",
+        help_heading = "Input"
+    )]
+    pub precision: Option<Precision>,
+
+    /// How names with backslashes are spelled: go as InfluxDB 1.x and 2.x do, or v3 as InfluxDB 3 does
+    #[arg(
+        long,
+        value_name = "DIALECT",
+        value_enum,
+        hide_possible_values = true,
+        default_value = "go",
+        help_heading = "Input"
+    )]
+    pub input_dialect: Dialect,
+
+    /// Files to read, as operands are; may be repeated
+    #[arg(short, long, value_name = "FILE", help_heading = "Input")]
+    pub file: Vec<PathBuf>,
+
+    /// What the input must be: gzip or none; without it either is told by its content
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Input"
+    )]
+    pub compression: Option<input::Compression>,
+
     /// Take standard input without a single byte for success
-    #[arg(long)]
+    #[arg(long, help_heading = "Input")]
     pub allow_empty: bool,
 
     /// What comes in.
@@ -214,6 +324,40 @@ pub struct Args {
     /// Whether progress is drawn.
     #[command(flatten)]
     pub progress: report::ProgressArgs,
+}
+
+/// What may be sent in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// The server will say.
+    Auto,
+    /// So much.
+    Told {
+        /// Bytes.
+        bytes: Rate,
+        /// Partitions that a bucket may get points for, where a tariff says so.
+        partitions: Option<Limit>,
+    },
+}
+
+/// What becomes of points that are older than their bucket keeps.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum Old {
+    /// They are counted and left out.
+    Skip,
+    /// They are rejects.
+    Reject,
+    /// They are sent.
+    Send,
+}
+
+/// How names are spelled.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum Dialect {
+    /// As InfluxDB 1.x and 2.x spell them.
+    Go,
+    /// As InfluxDB 3 spells them.
+    V3,
 }
 
 /// Which server is expected.
@@ -262,9 +406,17 @@ fn context(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
-    text.parse()
-        .map_err(|err: crate::rate::Error| err.kind.to_string())
+fn rate(text: &str) -> Result<Quota, String> {
+    if text == "auto" {
+        return Ok(Quota::Auto);
+    }
+    let bytes = text.parse();
+    let bytes = bytes.map_err(|err: crate::rate::Error| err.kind.to_string())?;
+    let tariff = Tariff::named(text.trim());
+    Ok(Quota::Told {
+        bytes,
+        partitions: tariff.map(|tariff| tariff.partitions),
+    })
 }
 
 fn batch_bytes(text: &str) -> Result<NonZeroUsize, String> {
@@ -294,79 +446,6 @@ fn period(text: &str) -> Result<(Option<String>, u64), String> {
     }
     Ok((bucket, period.as_secs()))
 }
-
-/// Sections of the manual page that no option has a place for.
-pub const MANUAL: &[(&str, &str)] = &[
-    (
-        "WHERE POINTS GO",
-        "To the bucket of --bucket; else to the one the stream names by CONTEXT-BUCKET, or database/policy; else, for \
-         points of a stream that never had a context, to --context or INFLUX_BUCKET_NAME. If the first point has no \
-         bucket nothing is sent, status 78; later ones are rejects. --bucket over a stream of several buckets needs \
-         --merge-buckets.\n\nHost, token and organisation come from options, else from INFLUX_HOST, INFLUX_TOKEN and \
-         INFLUX_ORG, else from the profile file of the influx command. The token of a profile goes to the profile's \
-         own host only, unless --profile names it. No token ever goes over plain HTTP to another machine without \
-         --allow-http, and no redirect is followed.",
-    ),
-    (
-        "TARGETS",
-        "serverless  InfluxDB Cloud Serverless. Records that are not UTF-8, or whose names hold backslashes that \
-         InfluxDB 3 reads otherwise, are rejects.\n\ncloud  InfluxDB Cloud with the TSM engine.\n\noss2  InfluxDB OSS \
-         2.x; needs --org.\n\nv1  InfluxDB 1.x by /write; databases and policies have to exist.\n\nvictoriametrics  \
-         VictoriaMetrics, single node: strings become 0, times are cut to milliseconds, the bucket becomes the label \
-         db; records with a line feed inside are rejects.",
-    ),
-    (
-        "FAILURES",
-        "A request that gets no answer, or a status that passes (408, 425, 429, 5xx), is sent again: after a second, \
-         then after twice as long up to a minute, with chance in it, and never before what Retry-After says. A \
-         request that is too large is halved. Records that the server names as bad become rejects and the rest goes \
-         again; where it names none, halves find them. Sending a point twice changes nothing in InfluxDB.\n\nRecords \
-         without timestamp are rejects: the server would put its own clock's, another one each time.",
-    ),
-    (
-        "GOING ON",
-        "With --journal the same command can be run again until it is done. The journal holds a fingerprint of each \
-         batch that was stored, made of its bytes and the place they went to. A batch is skipped as often as it was \
-         stored before. Batches begin anew at every context comment, so a shard that has changed moves no batch of \
-         another. Options that cut the input into other batches (--batch-lines, --batch-bytes, --rate, and --jobs \
-         where points may come twice) make batches that the journal does not know. On start the file of --rejects is \
-         cut back to where the journal says that it stood, if the last run broke off. One process at a time: another \
-         one ends with status 75. It takes 48 bytes on disk and 24 in memory a batch.",
-    ),
-    (
-        "REJECTS",
-        "Standard output, or the file of --rejects, holds them as a stream of its own: context, bucket, a comment \
-         with place and reason, the record. Mended, lp-post takes it without further options.\n\nWhere a server with \
-         one schema a table refuses a value because of its type, all later values of this type for this column are \
-         rejects unsent, and the last line says which option of lp-filter mends them.",
-    ),
-    (
-        "ENVIRONMENT",
-        "INFLUX_HOST, INFLUX_TOKEN, INFLUX_ORG, INFLUX_ACTIVE_CONFIG, INFLUX_CONFIGS_PATH: as the options. \
-         INFLUX_BUCKET_NAME: see above.\n\nHTTPS_PROXY, HTTP_PROXY (by the URL's scheme), ALL_PROXY, NO_PROXY, or in \
-         lower case: the proxy.\n\nSSL_CERT_FILE, SSL_CERT_DIR: the certificates the system trusts.",
-    ),
-    (
-        "EXAMPLES",
-        "Everything of a stopped server, buckets made as needed:\n\n    tsm-cat /var/lib/influxdb | lp-post \
-         --create-buckets\n\nAn export of influx_inspect without context:\n\n    lp-post --context telegraf/autogen \
-         export.lp.gz\n\nWhat would be sent:\n\n    tsm-cat /var/lib/influxdb | lp-post --dry-run",
-    ),
-    (
-        "EXIT STATUS",
-        "0  done, nothing lost: go on.\n\n1  all input was read, some records were rejected here or left out by an \
-         earlier program: look at the rejects.\n\n2  wrong usage: mend the command.\n\n65  the input is damaged or was \
-         cut; what came whole is stored: write it again.\n\n66  an input is missing or standard input is empty: look \
-         at the program before.\n\n69  the server refused for good, or too many rejects: look at the reasons.\n\n74  \
-         an I/O error: look at disk and network.\n\n75  gave up for now: run the same command again.\n\n77  \
-         permission: look at the token.\n\n78  configuration: mend host, bucket or organisation.\n\n141  the reader of \
-         standard output went away.",
-    ),
-    (
-        "SEE ALSO",
-        "tsm-cat(1), lp-filter(1), lp-split-by-bucket(1), lp-rate(1), lineflow(7)",
-    ),
-];
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ mod slot;
 pub mod text;
 mod twins;
 pub mod unit;
+mod weigh;
 pub mod work;
 
 use std::path::PathBuf;
@@ -524,22 +525,19 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share_times() {
-        let mut history = History::default();
+    /// Three fields with blocks of equal times: so many of them, with so many values each.
+    fn long_series(count: u16, len: i64) -> Shard {
         let (mut blocks, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, 1], Vec::new());
         for key in &KEYS[..3] {
             index.extend((key.len() as u16).to_be_bytes());
             index.extend(key.bytes());
-            index.extend([1, 1000u16.to_be_bytes()[0], 1000u16.to_be_bytes()[1]]);
-            for n in 0..1000i64 {
-                let frame = frame(&[(10 * n, n), (10 * n + 5, n)], false);
-                index.extend(
-                    (10 * n)
-                        .to_be_bytes()
-                        .into_iter()
-                        .chain((10 * n + 5).to_be_bytes()),
-                );
+            index.push(1);
+            index.extend(count.to_be_bytes());
+            for start in (0..i64::from(count)).map(|n| n * len) {
+                let points: Vec<_> = (start..start + len).map(|t| (t, t)).collect();
+                let frame = frame(&points, false);
+                index.extend(start.to_be_bytes());
+                index.extend((start + len - 1).to_be_bytes());
                 index.extend((blocks.len() as u64).to_be_bytes());
                 index.extend((frame.len() as u32).to_be_bytes());
                 blocks.extend(frame);
@@ -550,27 +548,46 @@ mod tests {
         file.write_all(&[blocks, index, offset.to_vec()].concat())
             .unwrap();
         let file = File::open(Source::whole(file).unwrap()).unwrap();
-        let survey = Survey::of(&file).unwrap();
-        history.shard.members.push(Member {
+        let mut shard = Shard::default();
+        shard.members.push(Member {
             path: "a.tsm".into(),
+            survey: Survey::of(&file).unwrap(),
             file,
-            survey,
             deleted: Default::default(),
         });
+        shard
+    }
+
+    /// How many lines the pieces of a shard have, and what all of them come to.
+    fn pieces(shard: &Shard) -> (BTreeSet<usize>, Report) {
         let options = options(i64::MIN, i64::MAX, false);
-        let mut export = Export::new(&history.shard, &options).unwrap();
+        let mut export = Export::new(shard, &options).unwrap();
         let (mut sizes, mut report) = (BTreeSet::new(), Report::default());
         let mut text = Text::default();
         while export.next(&mut text, &mut report).unwrap() {
             sizes.insert(text.bytes().iter().filter(|c| **c == b'\n').count());
             text.clear();
         }
+        (sizes, report)
+    }
+
+    #[test]
+    fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share_times() {
+        let (sizes, report) = pieces(&long_series(1000, 2));
         assert_eq!(
             (2000, 6000, 3000),
             (report.points, report.values, report.blocks)
         );
         // Eleven blocks of each of three fields, and what is left over.
         assert_eq!(BTreeSet::from([22, 2000 % 22]), sizes);
+    }
+
+    #[test]
+    fn blocks_of_many_values_make_slices_of_few_blocks() {
+        let (sizes, report) = pieces(&long_series(13, 2000));
+        assert_eq!((26_000, 39), (report.points, report.blocks));
+        // Each weighs as much as two of a thousand values.
+        assert_eq!(BTreeSet::from([6 * 2000, 2000]), sizes);
     }
 
     #[test]

@@ -10,23 +10,22 @@ use std::mem;
 use std::ops::Range;
 
 use crate::lp::escape::{self, Place};
-use crate::rows::Kind;
 use crate::tsm::index::{Cursor, Entry};
 use crate::tsm::key::{self, Key};
 use crate::tsm::merge::Column;
 use crate::tsm::shard::{Member, Shard, Trouble};
-use crate::tsm::{block, tombstone};
+use crate::tsm::tombstone;
 
 use super::twins::Twins;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
+use super::weigh::{Density, Sweep, weight};
 use super::{Finding, Oddity, Options, Report};
 
-/// Weight of a slice with few fields and of a unit of short series. A block of a thousand numbers weighs 1 and
-/// takes 16 KB decoded.
+/// Weight of a slice with few fields and of a unit of short series. A thousand numbers weigh 1 and take 16 KB decoded.
 const LIGHT: usize = 32;
 /// Text that a unit of short series and a slice with few fields become, as far as that can be foreseen.
 const TEXT: usize = 1 << 20;
-/// Weight up to which slices grow with the number of blocks that reach over a cut.
+/// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1024;
 /// Values of the log that count as one block.
 const STRETCH: usize = 1000;
@@ -67,6 +66,7 @@ struct Head<'a> {
     member: &'a Member,
     cursor: Cursor,
     deleted: tombstone::Cursor<'a>,
+    density: Density,
 }
 
 /// All that is wanted of one series, or of one key if each value gets its line.
@@ -101,6 +101,8 @@ struct Run {
     /// By first time. In `Group::entries`, those that are done with left out.
     entries: Range<usize>,
     deleted: Range<usize>,
+    /// How many thousands of values a block may hold.
+    thousands: usize,
     /// Blocks overlap: a later one may end before an earlier one.
     is_tangled: bool,
 }
@@ -114,6 +116,7 @@ impl<'a> Planner<'a> {
                 member,
                 cursor: Cursor::new(&member.file),
                 deleted: member.deleted.cursor(),
+                density: Density::default(),
             };
             head.advance()?;
             heads.push(head);
@@ -279,6 +282,7 @@ impl Head<'_> {
             member,
             cursor,
             deleted,
+            density,
         } = self;
         let origin = Origin::File(file, cursor.kind());
         let deleted = deleted
@@ -303,7 +307,9 @@ impl Head<'_> {
                 group.entries.push(entry);
             }
         }
-        group.run(origin, first, deleted);
+        let entries = group.entries.get(first..).unwrap_or_default();
+        report.bytes += density.look(member, entries);
+        group.run(origin, first, deleted, density.thousands);
         Ok(())
     }
 }
@@ -327,7 +333,7 @@ impl Group {
     }
 
     /// Close a run that holds the entries from `first` on.
-    fn run(&mut self, origin: Origin, first: usize, deleted: &[(i64, i64)]) {
+    fn run(&mut self, origin: Origin, first: usize, deleted: &[(i64, i64)], thousands: usize) {
         let entries = first..self.entries.len();
         let Some(added) = self
             .entries
@@ -346,6 +352,7 @@ impl Group {
             origin,
             entries,
             deleted: start..self.deleted.len(),
+            thousands,
             is_tangled,
         });
     }
@@ -367,7 +374,7 @@ impl Group {
                 });
             }
         }
-        self.run(origin, first, &[]);
+        self.run(origin, first, &[], 1);
     }
 
     /// Close a field that has the runs from `first` on.
@@ -385,7 +392,9 @@ impl Group {
     fn start(&mut self, first: i64) -> bool {
         let weights = self.runs.iter().map(|run| {
             let entries = self.entries(run).iter();
-            entries.map(|entry| weight(run, entry)).sum::<usize>()
+            entries
+                .map(|entry| weight(run.origin, entry, run.thousands))
+                .sum::<usize>()
         });
         (self.weight, self.done) = (weights.sum(), 0);
         // A thousand values: with few fields there are more lines, and the series is in each of them.
@@ -468,36 +477,39 @@ impl Group {
 
     /// Where a slice that starts at `from` ends, and what it weighs.
     fn cut(&self, from: i64, last: i64) -> (i64, usize) {
-        let (mut held, mut heap) = (0, BinaryHeap::new());
+        let mut sweep = Sweep::default();
+        let mut ahead = BinaryHeap::new();
         for (i, run) in self.runs.iter().enumerate() {
             let entries = self.entries(run);
-            let ahead = entries.partition_point(|entry| entry.min <= from);
-            let begun = entries.get(..ahead).unwrap_or_default().iter();
+            let at = entries.partition_point(|entry| entry.min <= from);
+            let begun = entries.get(..at).unwrap_or_default().iter();
             let begun = begun.filter(|entry| entry.max >= from);
-            held += begun.map(|entry| weight(run, entry)).sum::<usize>();
-            heap.extend(
-                entries
-                    .get(ahead)
-                    .map(|entry| Reverse((entry.min, i, ahead))),
-            );
+            begun.for_each(|entry| sweep.begin(entry, weight(run.origin, entry, run.thousands)));
+            ahead.extend(entries.get(at).map(|entry| Reverse((entry.min, i, at))));
         }
         let light = LIGHT.min(TEXT / self.text.max(1));
-        let allowed = light.max((4 * held).min(HEAVY)).max(2 * held);
-        let (mut sum, mut latest) = (held, from);
-        while let Some(Reverse((min, i, at))) = heap.pop() {
-            let Some(run) = self.runs.get(i) else {
+        let mut latest = from;
+        while let Some(Reverse((min, i, at))) = ahead.pop() {
+            let Some((run, entry)) = self
+                .runs
+                .get(i)
+                .and_then(|run| Some((run, self.entries(run).get(at)?)))
+            else {
                 break;
             };
-            let entries = self.entries(run);
-            let more = entries.get(at).map_or(0, |entry| weight(run, entry));
-            if sum + more > allowed && min > latest {
-                return (min - 1, sum);
+            let more = weight(run.origin, entry, run.thousands);
+            if min > latest && sweep.sum + more > light {
+                let over = sweep.over(min);
+                if sweep.sum + more > (4 * over).min(HEAVY).max(2 * over) {
+                    return (min - 1, sweep.sum);
+                }
             }
-            (sum, latest) = (sum + more, min);
-            let next = entries.get(at + 1);
-            heap.extend(next.map(|entry| Reverse((entry.min, i, at + 1))));
+            sweep.begin(entry, more);
+            latest = min;
+            let next = self.entries(run).get(at + 1);
+            ahead.extend(next.map(|entry| Reverse((entry.min, i, at + 1))));
         }
-        (last, sum)
+        (last, sweep.sum)
     }
 
     /// Drop what lies before `to` and find where the next slice starts.
@@ -516,15 +528,5 @@ impl Group {
             let next = ahead.take(wanted).map(|entry| entry.min.max(to + 1)).min();
             self.from = self.from.into_iter().chain(next).min();
         }
-    }
-}
-
-/// What it takes to decode a block, by all that the index says.
-fn weight(run: &Run, entry: &Entry) -> usize {
-    let size = entry.size as usize;
-    match run.origin {
-        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => 1 + size / 4096,
-        Origin::File(..) => 1 + size / 16384,
-        Origin::Log(..) => 1,
     }
 }

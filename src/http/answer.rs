@@ -88,6 +88,24 @@ pub fn judge(answer: &Answer) -> Verdict {
     }
 }
 
+/// The meaning of `answer` to a request that carried no record at all.
+pub fn judge_nothing(answer: &Answer) -> Verdict {
+    let text = Said::read(answer).message;
+    match answer.status {
+        // 1.x says so where it has read nothing.
+        200 if answer.body.is_empty() => Verdict::Stored,
+        400 if NOTHING.iter().any(|words| text.contains(words)) => Verdict::Stored,
+        _ => judge(answer),
+    }
+}
+
+/// How servers say that a body was empty: where they come to say it all the rest was right.
+const NOTHING: [&str; 3] = [
+    "incoming write was empty",
+    "writing requires points",
+    "no lines",
+];
+
 /// Whether a request that is no write may be sent again after an answer with this status.
 pub fn passes(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 499 | 500 | 502..=504 | 506..=599)
@@ -157,6 +175,9 @@ fn refused(said: Said) -> Verdict {
     if OVERLOADED.iter().any(|words| text.contains(words)) {
         return later(400, text, false);
     }
+    if EXHAUSTED.iter().any(|words| text.starts_with(words)) {
+        return Verdict::Hopeless(Hopeless::Service(with_status(422, text)));
+    }
     if MISBUILT.iter().any(|words| text.starts_with(words)) {
         return Verdict::Hopeless(Hopeless::Setting(with_status(400, text)));
     }
@@ -185,6 +206,9 @@ const OVERLOADED: [&str; 5] = [
     "system overloaded",
     "resource has been exhausted",
 ];
+
+/// How refusals begin that no other record would change anything of.
+const EXHAUSTED: [&str; 1] = ["Adding a new database would exceed limit of"];
 
 /// How refusals begin that are about the request and not about its lines.
 const MISBUILT: [&str; 15] = [

@@ -3,8 +3,10 @@
 //! Redirects are not followed (a POST would become a GET, and the token could go elsewhere), error bodies are read,
 //! every step has a time limit, and the proxy is the one that belongs to the URL's scheme.
 
+use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri};
@@ -111,6 +113,18 @@ pub struct Settings {
     pub connect: Duration,
     /// How long to wait for an answer once everything is sent.
     pub answer: Duration,
+    /// Where to look for a new token when the server does not know this one.
+    pub renewal: Option<Renewal>,
+}
+
+/// Gives the token that is valid by now, as far as it can be read.
+#[derive(Clone)]
+pub struct Renewal(pub Arc<dyn Fn() -> Option<Token> + Send + Sync>);
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Renewal")
+    }
 }
 
 /// Why no request can be sent at all.
@@ -135,6 +149,7 @@ pub struct Client {
     agent: Agent,
     settings: Settings,
     authorization: Option<String>,
+    target: Option<Target>,
     /// Whether it ever answered: trouble after that is more likely to pass.
     answered: bool,
     news: Option<&'static str>,
@@ -154,6 +169,7 @@ impl Client {
             agent,
             settings,
             authorization,
+            target: None,
             answered: false,
             news: None,
         })
@@ -178,10 +194,17 @@ impl Client {
             }
             Payload::GzipLines(bytes) => (bytes, "text/plain; charset=utf-8", Some("gzip")),
             Payload::Lines(bytes) => (bytes, "text/plain; charset=utf-8", None),
-            Payload::Json(bytes) => (bytes, "application/json", None),
+            Payload::Json(bytes) | Payload::JsonPatch(bytes) | Payload::JsonPut(bytes) => {
+                (bytes, "application/json", None)
+            }
+            Payload::Form(bytes) => (bytes, "application/x-www-form-urlencoded", None),
         };
         let transfer = Duration::from_secs(bytes.len() as u64 / SLOWEST_BYTES_PER_SECOND);
-        let mut request = self.agent.post(url);
+        let mut request = match payload {
+            Payload::JsonPatch(_) => self.agent.patch(url),
+            Payload::JsonPut(_) => self.agent.put(url),
+            _ => self.agent.post(url),
+        };
         request = request
             .header("Accept", "application/json")
             .header("Content-Type", kind);
@@ -257,8 +280,20 @@ impl Carrier for Client {
     }
 
     fn set_target(&mut self, target: Target) {
+        self.target = Some(target);
         let token = self.settings.token.as_ref();
-        self.authorization = token.map(|token| token.header(Some(target)));
+        self.authorization = token.map(|token| token.header(self.target));
+    }
+
+    fn renew(&mut self) -> bool {
+        let renewal = self.settings.renewal.as_ref();
+        let token = renewal.and_then(|renewal| (renewal.0)());
+        if token.is_none() || token == self.settings.token {
+            return false;
+        }
+        self.authorization = token.as_ref().map(|token| token.header(self.target));
+        self.settings.token = token;
+        true
     }
 
     fn news(&mut self) -> Option<&'static str> {
@@ -499,6 +534,7 @@ mod tests {
                 proxy: None,
                 connect: Duration::from_secs(1),
                 answer: Duration::from_secs(1),
+                renewal: None,
             })
         };
         assert!(matches!(

@@ -3,128 +3,15 @@
 pub mod answer;
 pub mod bucket;
 pub mod client;
+pub mod limits;
 pub mod profile;
 pub mod retry;
 pub mod said;
+mod target;
 
 use std::fmt;
 
-/// A family of servers: which endpoint takes points, how bodies are limited, how errors read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// InfluxDB Cloud Serverless: version 3 behind the version 2 endpoints.
-    Serverless,
-    /// InfluxDB Cloud with the TSM engine.
-    Cloud,
-    /// InfluxDB OSS 2.x.
-    Oss2,
-    /// InfluxDB 1.x, OSS or Enterprise.
-    V1,
-    /// VictoriaMetrics, single node.
-    VictoriaMetrics,
-}
-
-impl Target {
-    /// Every target there is.
-    pub const ALL: [Self; 5] = [
-        Self::Serverless,
-        Self::Cloud,
-        Self::Oss2,
-        Self::V1,
-        Self::VictoriaMetrics,
-    ];
-
-    /// The name users write.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Serverless => "serverless",
-            Self::Cloud => "cloud",
-            Self::Oss2 => "oss2",
-            Self::V1 => "v1",
-            Self::VictoriaMetrics => "victoriametrics",
-        }
-    }
-
-    /// The target of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name)
-    }
-
-    /// The largest body the server takes by default, in bytes before compression.
-    pub fn ceiling(self) -> u64 {
-        match self {
-            // `max-body-size`, and the limit on what Cloud's front proxy lets through.
-            Self::V1 => 25_000_000,
-            Self::Serverless | Self::Cloud => 50_000_000,
-            // OSS 2.x has no limit; the one of VictoriaMetrics serves for both.
-            Self::Oss2 | Self::VictoriaMetrics => 64 * 1024 * 1024,
-        }
-    }
-
-    /// Whether names with backslashes are read as InfluxDB 3 reads them.
-    pub fn reads_names_as_v3(self) -> bool {
-        self == Self::Serverless
-    }
-
-    /// Whether one byte that is not UTF-8 makes the server refuse the whole request.
-    pub fn needs_utf8(self) -> bool {
-        self == Self::Serverless
-    }
-
-    /// Whether the server cuts a body at every line feed, even inside a string.
-    pub fn cuts_strings(self) -> bool {
-        self == Self::VictoriaMetrics
-    }
-
-    /// Whether `/api/v2/buckets` makes buckets.
-    pub fn makes_buckets(self) -> bool {
-        matches!(self, Self::Serverless | Self::Cloud | Self::Oss2)
-    }
-
-    /// Whether the server wants to be told the organisation by name or ID.
-    pub fn needs_org(self) -> bool {
-        self == Self::Oss2
-    }
-
-    /// Path and query of the request that writes into `bucket`, times in nanoseconds.
-    ///
-    /// For 1.x the bucket is `database/policy`, cut at its first slash; without a policy the
-    /// database's default one is meant.
-    pub fn write_path(self, org: Option<&str>, bucket: &str) -> String {
-        match self {
-            Self::V1 => v1_path(bucket),
-            Self::VictoriaMetrics => {
-                let bucket = query_value(bucket);
-                // The bucket has no meaning there, `db` becomes a label.
-                format!("/api/v2/write?org=-&bucket={bucket}&db={bucket}&precision=ns")
-            }
-            Self::Serverless | Self::Cloud | Self::Oss2 => {
-                // Ignored by Cloud, where the token decides, but it must not be empty.
-                let org = query_value(org.unwrap_or("-"));
-                let bucket = query_value(bucket);
-                format!("/api/v2/write?org={org}&bucket={bucket}&precision=ns")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
-}
-
-fn v1_path(bucket: &str) -> String {
-    // `ns` is valid from 1.8 on, and what older servers do not know is nanoseconds there.
-    match bucket.split_once('/') {
-        Some((db, rp)) if !rp.is_empty() => {
-            let (db, rp) = (query_value(db), query_value(rp));
-            format!("/write?db={db}&rp={rp}&precision=ns")
-        }
-        Some((db, _)) => format!("/write?db={}&precision=ns", query_value(db)),
-        None => format!("/write?db={}&precision=ns", query_value(bucket)),
-    }
-}
+pub use target::{Catalog, Org, Target};
 
 /// `text` as the value of a query parameter: everything but letters, digits and `-._~` percent-encoded.
 pub fn query_value(text: &str) -> String {
@@ -162,7 +49,9 @@ impl Token {
             Some(Target::V1 | Target::VictoriaMetrics) if self.0.contains(':') => {
                 format!("Basic {}", base64(self.0.as_bytes()))
             }
-            Some(Target::V1 | Target::VictoriaMetrics) => format!("Bearer {}", self.0),
+            Some(Target::V1 | Target::VictoriaMetrics | Target::Core | Target::Enterprise) => {
+                format!("Bearer {}", self.0)
+            }
             _ => format!("Token {}", self.0),
         }
     }
@@ -229,29 +118,43 @@ pub enum Trouble {
     Lasting(String),
 }
 
-/// The family of the server that answered `/ping` so, and how it called itself.
+/// What a server is, as far as its answer to `/ping` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This.
+    Target(Target),
+    /// An InfluxDB Cloud, with one engine or the other.
+    SomeCloud,
+}
+
+/// What the server is that answered `/ping` so, and how it called itself.
 ///
 /// # Errors
 ///
 /// What is known of it where that does not settle the matter.
-pub fn detect(answer: &Answer) -> Result<(Target, String), String> {
+pub fn detect(answer: &Answer) -> Result<(Found, String), String> {
     let version = answer.version.as_deref().unwrap_or_default();
     let build = answer.build.as_deref().unwrap_or_default();
     let called = format!("{version} {build}").trim().to_owned();
     let major = version.trim_start_matches('v').split('.').next();
-    let is_cloud = build.to_ascii_lowercase().contains("cloud");
-    match major {
-        _ if is_cloud => Err("the server is an InfluxDB Cloud (--target serverless, or cloud where it has the TSM engine)".to_owned()),
+    let build_is = |word: &str| build.to_ascii_lowercase().contains(word);
+    let target = match major {
+        _ if build_is("cloud") => return Ok((Found::SomeCloud, called)),
         // What VictoriaMetrics says to everybody; InfluxDB adds its build.
-        Some("1") if version == "1.8.0" && build.is_empty() => Ok((Target::VictoriaMetrics, called)),
-        Some("1") => Ok((Target::V1, called)),
-        Some("2") => Ok((Target::Oss2, called)),
-        _ if called.is_empty() => Err(format!(
-            "the server does not say what it is: /ping is answered with status {}",
-            answer.status
-        )),
-        _ => Err(format!("the server calls itself {called}")),
-    }
+        Some("1") if version == "1.8.0" && build.is_empty() => Target::VictoriaMetrics,
+        Some("1") => Target::V1,
+        Some("2") => Target::Oss2,
+        Some("3") if build_is("enterprise") => Target::Enterprise,
+        Some("3") => Target::Core,
+        _ if called.is_empty() => {
+            return Err(format!(
+                "the server does not say what it is: /ping is answered with status {}",
+                answer.status
+            ));
+        }
+        _ => return Err(format!("the server calls itself {called}")),
+    };
+    Ok((Found::Target(target), called))
 }
 
 /// What a request carries.
@@ -263,8 +166,14 @@ pub enum Payload<'a> {
     GzipLines(&'a [u8]),
     /// Line protocol as it is.
     Lines(&'a [u8]),
-    /// JSON.
+    /// JSON, for something new.
     Json(&'a [u8]),
+    /// JSON that changes a part of something.
+    JsonPatch(&'a [u8]),
+    /// JSON that replaces something.
+    JsonPut(&'a [u8]),
+    /// The fields of a form.
+    Form(&'a [u8]),
 }
 
 /// Something that takes a request to the server and brings the answer back.
@@ -279,6 +188,11 @@ pub trait Carrier {
     /// Speak to the server as one of this family from here on.
     fn set_target(&mut self, target: Target) {
         let _ = target;
+    }
+
+    /// The server does not know our token: whether there is another one by now, which is used from here on.
+    fn renew(&mut self) -> bool {
+        false
     }
 
     /// Something that somebody should know of how it is done, once.
@@ -301,16 +215,29 @@ mod tests {
                 build: word(build),
                 ..Answer::default()
             };
-            detect(&answer).map(|(target, _)| target).ok()
+            detect(&answer).map(|(found, _)| found).ok()
         };
-        assert_eq!(Some(Target::V1), detected("1.6.7~rc0", "OSS"));
-        assert_eq!(Some(Target::V1), detected("1.8.0", "OSS"));
-        assert_eq!(Some(Target::V1), detected("1.11.3-c1.11.3", "ENT"));
-        assert_eq!(Some(Target::Oss2), detected("v2.7.6", "OSS"));
-        assert_eq!(Some(Target::Oss2), detected("2.0.4", ""));
-        assert_eq!(Some(Target::VictoriaMetrics), detected("1.8.0", ""));
-        assert_eq!(None, detected("", "Cloud2"));
-        assert_eq!(None, detected("3.6.0", "Core"));
+        assert_eq!(
+            Some(Found::Target(Target::V1)),
+            detected("1.6.7~rc0", "OSS")
+        );
+        assert_eq!(Some(Found::Target(Target::V1)), detected("1.8.0", "OSS"));
+        assert_eq!(
+            Some(Found::Target(Target::V1)),
+            detected("1.11.3-c1.11.3", "ENT")
+        );
+        assert_eq!(Some(Found::Target(Target::Oss2)), detected("v2.7.6", "OSS"));
+        assert_eq!(Some(Found::Target(Target::Oss2)), detected("2.0.4", ""));
+        assert_eq!(
+            Some(Found::Target(Target::VictoriaMetrics)),
+            detected("1.8.0", "")
+        );
+        let v3 = |build| detected("3.6.0", build);
+        assert_eq!(Some(Found::Target(Target::Core)), v3("Core"));
+        assert_eq!(Some(Found::Target(Target::Core)), v3(""));
+        assert_eq!(Some(Found::Target(Target::Enterprise)), v3("Enterprise"));
+        assert_eq!(Some(Found::SomeCloud), detected("", "Cloud2"));
+        assert_eq!(None, detected("4.0", ""));
         assert_eq!(None, detected("", ""));
     }
 
@@ -332,44 +259,6 @@ mod tests {
         assert_eq!("Basic dTpwYQ==", header("u:pa"));
         assert_eq!("Basic dTpwYXM=", header("u:pas"));
         assert_eq!("Bearer ey.J.x", header("ey.J.x"));
-    }
-
-    #[test]
-    fn every_target_is_found_by_its_name() {
-        for target in Target::ALL {
-            assert_eq!(Some(target), Target::named(target.name()));
-        }
-        assert_eq!(None, Target::named("Serverless"));
-        assert_eq!(None, Target::named("auto"));
-    }
-
-    #[test]
-    fn version_2_writes_name_organisation_bucket_and_precision() {
-        assert_eq!(
-            "/api/v2/write?org=my%20org&bucket=example-db%2Fautogen&precision=ns",
-            Target::Oss2.write_path(Some("my org"), "example-db/autogen")
-        );
-        assert_eq!(
-            "/api/v2/write?org=-&bucket=b&precision=ns",
-            Target::Serverless.write_path(None, "b")
-        );
-    }
-
-    #[test]
-    fn version_1_writes_cut_the_bucket_at_its_first_slash() {
-        let path = |bucket| Target::V1.write_path(None, bucket);
-        assert_eq!("/write?db=d&rp=r&precision=ns", path("d/r"));
-        assert_eq!("/write?db=d&rp=r%2Fs&precision=ns", path("d/r/s"));
-        assert_eq!("/write?db=d&precision=ns", path("d"));
-        assert_eq!("/write?db=d&precision=ns", path("d/"));
-    }
-
-    #[test]
-    fn victoriametrics_gets_the_bucket_as_database_too() {
-        assert_eq!(
-            "/api/v2/write?org=-&bucket=d%2Fr&db=d%2Fr&precision=ns",
-            Target::VictoriaMetrics.write_path(None, "d/r")
-        );
     }
 
     #[test]

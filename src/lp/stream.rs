@@ -48,6 +48,7 @@ pub struct Stream {
     open: Option<bool>,
     ddl: bool,
     contexts: u64,
+    begun: bool,
 }
 
 impl Stream {
@@ -80,6 +81,11 @@ impl Stream {
     /// Whether this input has named any context so far.
     pub fn had_context(&self) -> bool {
         self.contexts > 0
+    }
+
+    /// Whether this input has been begun as a stream so far, as only our programs do.
+    pub fn was_begun(&self) -> bool {
+        self.begun
     }
 
     #[cold]
@@ -133,6 +139,7 @@ impl Stream {
             ));
         }
         self.open = Some(once);
+        self.begun = true;
         self.context = Context::default();
         Ok(Event::Begin { once })
     }

@@ -1,5 +1,6 @@
 //! Which records of a batch are still to be sent, and how the bad ones among them are found.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use memchr::{memchr, memmem};
@@ -7,6 +8,7 @@ use memchr::{memchr, memmem};
 use crate::http::answer::Refusal;
 use crate::http::said::{NAMING, quoted};
 use crate::post::batch::Batch;
+use crate::rate::partitions;
 
 /// Some records of a batch, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,17 +70,47 @@ impl Part {
         if self.bytes(batch) <= most {
             return vec![self];
         }
-        let mut pieces = Vec::new();
-        let (mut piece, mut bytes) = (Vec::new(), 0);
-        for record in self.records() {
+        let mut bytes = 0;
+        self.cut(|record| {
             let len = batch.record(record).len();
-            if bytes + len > most && bytes > 0 {
+            let is_full = bytes + len > most && bytes > 0;
+            bytes = if is_full { len } else { bytes + len };
+            is_full
+        })
+    }
+
+    /// The same records in parts that go to at most `most` partitions each.
+    pub fn spread(self, batch: &Batch, most: usize) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        self.cut(|record| {
+            let partition = partitions::number(batch.record(record));
+            let is_full = seen.len() >= most && !seen.contains(&partition);
+            if is_full {
+                seen.clear();
+            }
+            seen.insert(partition);
+            is_full
+        })
+    }
+
+    /// The partitions that the records go to, each of them once.
+    pub fn partitions(&self, batch: &Batch, all: &mut Vec<u64>) {
+        let records = self.records();
+        all.extend(records.map(|record| partitions::number(batch.record(record))));
+        all.sort_unstable();
+        all.dedup();
+    }
+
+    /// The same records, in parts that begin where `begins` says so.
+    fn cut(self, mut begins: impl FnMut(usize) -> bool) -> Vec<Self> {
+        let mut pieces = Vec::new();
+        let mut piece: Vec<Range<usize>> = Vec::new();
+        for record in self.records() {
+            if begins(record) && !piece.is_empty() {
                 pieces.push(Self {
                     ranges: std::mem::take(&mut piece),
                 });
-                bytes = 0;
             }
-            bytes += len;
             match piece.last_mut() {
                 Some(Range { end, .. }) if *end == record => *end += 1,
                 _ => piece.push(record..record + 1),

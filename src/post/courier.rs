@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::answer::{Delay, Hopeless, Refusal, Verdict, judge, passes};
+use crate::http::answer::{Delay, Refusal, Verdict, judge, passes};
 use crate::http::retry::{Clock, Failures, Patience, hint};
 use crate::http::{Answer, Carrier, Payload, Target, Trouble};
 use crate::post::Error;
 use crate::post::desk::Desk;
-use crate::post::gate::{Gate, Pass};
+use crate::post::gate::{Gate, Load, Pass};
 
 /// So many connections that end without an answer mean that the records may be the cause.
 const CLOSED_OFTEN: u32 = 3;
@@ -99,30 +99,31 @@ impl Courier {
         self.carrier.set_target(target);
     }
 
-    /// Send a write of `bytes` bytes before compression, until there is an answer that is not "later".
+    /// Send a write of `load`, compressed as `packed`, until there is an answer that is not "later".
     ///
     /// With `may_suspect` it ends as well where the records may be what keeps the server from answering.
     pub fn write(
         &mut self,
         path: &str,
         packed: &[u8],
-        bytes: u64,
+        load: Load<'_>,
         may_suspect: bool,
     ) -> Result<Reply, Error> {
         self.failures.begin();
         let mut odd = Odd::default();
         loop {
-            match self.common.gate.pass(bytes, &mut *self.clock)? {
+            match self.common.gate.pass(load, &mut *self.clock)? {
                 Pass::Never(reason) => return Ok(Reply::TooLarge(reason)),
                 Pass::Go(waits) => self.common.desk.count(|tally| {
                     tally.waited += waits.server;
                     tally.paced += waits.limit;
                     tally.requests += 1;
-                    tally.bytes += bytes;
+                    tally.bytes += load.bytes;
                     tally.packed += packed.len() as u64;
                 }),
             }
             let result = self.carry(path, Payload::GzipLines(packed));
+            self.common.gate.landed(&load, self.clock.now());
             let (delay, hint) = match self.read(result, &mut odd)? {
                 Read::Reply(reply) => {
                     self.failures.clear();
@@ -169,9 +170,7 @@ impl Courier {
             Verdict::Refused(refusal) => Reply::Refused(refusal),
             Verdict::TooLarge(text) => Reply::TooLarge(text),
             Verdict::NoBucket(text) => Reply::NoBucket(text),
-            Verdict::Hopeless(Hopeless::Setting(text)) => return Err(Error::Setting(text)),
-            Verdict::Hopeless(Hopeless::Permission(text)) => return Err(Error::Permission(text)),
-            Verdict::Hopeless(Hopeless::Service(text)) => return Err(Error::Service(text)),
+            Verdict::Hopeless(hopeless) => return Err(hopeless.into()),
             Verdict::Later(delay) => {
                 odd.count(&delay, false);
                 return Ok(Read::Later(delay, self.hint(&answer)));
@@ -200,14 +199,14 @@ impl Courier {
             return Err(Error::GaveUp(delay.reason.clone()));
         };
         let now = self.clock.now();
+        if delay.overrun {
+            gate.pause(now, wait)?;
+        }
         let reason = &delay.reason;
         desk.trouble(
             now,
             &format!("{reason}; again in {:.1} s", wait.as_secs_f64()),
         );
-        if delay.overrun {
-            gate.pause(now, wait);
-        }
         desk.count(|tally| {
             tally.retries += 1;
             tally.waited += wait;
@@ -244,7 +243,11 @@ impl Courier {
     }
 
     fn carry(&mut self, path: &str, payload: Payload<'_>) -> Result<Answer, Trouble> {
-        let result = self.carrier.carry(path, payload);
+        let mut result = self.carrier.carry(path, payload);
+        // A token that was replaced meanwhile is no failure.
+        if matches!(&result, Ok(answer) if answer.status == 401) && self.carrier.renew() {
+            result = self.carrier.carry(path, payload);
+        }
         if let Some(news) = self.carrier.news() {
             self.common.desk.news(news);
         }

@@ -52,6 +52,9 @@ pub trait Outlet {
 
     /// Tell somebody.
     fn note(&mut self, text: &str);
+
+    /// A request has to be sent again.
+    fn retried(&mut self) {}
 }
 
 /// What was done.
@@ -61,6 +64,8 @@ pub struct Tally {
     pub accepted: u64,
     /// Points that are not.
     pub rejected: u64,
+    /// Points that are older than their bucket keeps, and were in their source as well.
+    pub expired: u64,
     /// Points in batches that an earlier run has finished.
     pub skipped: u64,
     /// Points among these that the earlier run rejected.
@@ -180,6 +185,7 @@ impl Desk {
     /// Something failed that is going to be tried again: tell it, unless it has been told often enough.
     pub(super) fn trouble(&self, now: Duration, text: &str) {
         let mut office = self.office();
+        office.out.retried();
         if office.trouble.is_news(now) {
             office.out.note(text);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::http::Target;
+use crate::http::{Found, Target};
 use crate::post::Error;
 use crate::post::batch::Batch;
 use crate::post::bisect::Part;
@@ -12,7 +12,7 @@ use crate::post::deliver::pack;
 /// What would be sent, by bucket.
 #[derive(Debug, Default)]
 pub struct Dry {
-    pub(super) target: Option<Target>,
+    pub(super) found: Option<Found>,
     /// What would go into each bucket.
     pub buckets: BTreeMap<String, Sent>,
     packed: Vec<u8>,
@@ -54,7 +54,7 @@ impl Dry {
     /// Nothing yet; `target` where one is named.
     pub fn new(target: Option<Target>) -> Self {
         Self {
-            target,
+            found: target.map(Found::Target),
             ..Self::default()
         }
     }

@@ -5,63 +5,136 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use crate::http::Target;
+use crate::http::{Found, Target};
 use crate::lp::dialect::{self, Respelled};
 use crate::lp::record::{self, Time};
+use crate::lp::validate::{self, Validator};
 
-/// Spells records for a target.
-#[derive(Debug, Default)]
+/// Why a record is not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The target does not take it.
+    Reject(Cow<'static, str>),
+    /// It depends on what the target is, which is not known.
+    Open(String),
+}
+
+impl From<&'static str> for Misfit {
+    fn from(reason: &'static str) -> Self {
+        Self::Reject(reason.into())
+    }
+}
+
+impl From<validate::Fault> for Misfit {
+    fn from(fault: validate::Fault) -> Self {
+        Self::Reject(fault.to_string().into())
+    }
+}
+
+/// Spells records for a server, and refuses what it cannot hold.
+#[derive(Debug)]
 pub struct Fitter {
+    found: Option<Found>,
+    rules: Option<Validator>,
     respelled: Vec<u8>,
 }
 
-impl Fitter {
-    /// The record as it is to be sent, or why it must not go to `target`.
-    ///
-    /// A target that is not known refuses what none takes.
-    pub fn fit<'a>(
-        &'a mut self,
-        target: Option<Target>,
-        record: &'a [u8],
-    ) -> Result<&'a [u8], Cow<'static, str>> {
-        if let Some(reason) = misfit(target, record) {
-            return Err(reason.into());
-        }
-        if !target.is_some_and(Target::reads_names_as_v3) {
-            return Ok(record);
-        }
-        self.respelled.clear();
-        match dialect::to_v3(record, &mut self.respelled) {
-            Ok(Respelled::Unchanged) => Ok(record),
-            Ok(Respelled::Written) => Ok(&self.respelled),
-            Err(fault) => Err(fault.to_string().into()),
-        }
+impl Default for Fitter {
+    fn default() -> Self {
+        Self::new(None)
     }
 }
 
-fn misfit(target: Option<Target>, record: &[u8]) -> Option<&'static str> {
-    match record::time(record) {
-        Time::At(_) => {}
-        // Sent twice it would be two points.
-        Time::Missing => return Some("no timestamp: the server would put its own clock's"),
-        Time::Invalid => return Some("the timestamp is no 64-bit number"),
+impl Fitter {
+    /// For this server; one that is not known refuses what none takes.
+    pub fn new(found: Option<Found>) -> Self {
+        let rules = match found {
+            Some(Found::Target(target)) => rules(target),
+            // What either engine takes.
+            Some(Found::SomeCloud) => Some(validate::Target::V2),
+            None => None,
+        };
+        Self {
+            found,
+            rules: rules.map(|rules| Validator::new(rules).require_time().respelled()),
+            respelled: Vec::new(),
+        }
     }
-    let target = target?;
-    if target.needs_utf8() && std::str::from_utf8(record).is_err() {
-        return Some("not UTF-8, for which the server refuses all that comes with it");
+
+    /// The record as it is to be sent, or why it is not.
+    pub fn fit<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
+        match record::time(record) {
+            Time::At(_) => {}
+            // Sent twice it would be two points.
+            Time::Missing => {
+                return Err("no timestamp: the server would put its own clock's".into());
+            }
+            Time::Invalid => return Err("the timestamp is no 64-bit number".into()),
+        }
+        if let Some(rules) = &mut self.rules {
+            rules.check(record)?;
+        }
+        match self.found {
+            Some(Found::Target(target)) if target.is_v3() => self.respell(record),
+            Some(Found::Target(target)) if target.cuts_strings() => uncut(record),
+            Some(Found::SomeCloud) => self.same_in_both(record),
+            _ => Ok(record),
+        }
     }
-    if target.cuts_strings() && memchr(b'\n', record::body(record)).is_some() {
-        return Some("a line feed inside, at which the server cuts the record");
+
+    fn respell<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
+        self.respelled.clear();
+        match dialect::to_v3(record, &mut self.respelled)? {
+            Respelled::Unchanged => Ok(record),
+            Respelled::Written => Ok(&self.respelled),
+        }
     }
-    None
+
+    /// The record, if both engines of the cloud read the same in it.
+    fn same_in_both<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
+        self.respelled.clear();
+        let why = match dialect::to_v3(record, &mut self.respelled) {
+            Ok(Respelled::Unchanged) => return Ok(record),
+            Ok(Respelled::Written) if self.respelled == record => return Ok(record),
+            // Without a backslash only numbers and blanks are written anew, as both read them.
+            Ok(Respelled::Written) if memchr(b'\\', record).is_none() => return Ok(&self.respelled),
+            Ok(Respelled::Written) => "is spelled in two ways".to_owned(),
+            Err(fault) => format!("cannot be written to InfluxDB 3 ({fault})"),
+        };
+        Err(Misfit::Open(why))
+    }
+}
+
+/// The rules of a target, where there are any.
+fn rules(target: Target) -> Option<validate::Target> {
+    Some(match target {
+        Target::Serverless | Target::Clustered | Target::Dedicated => validate::Target::Serverless,
+        Target::Core | Target::Enterprise => validate::Target::Core,
+        Target::Cloud | Target::Oss2 => validate::Target::V2,
+        Target::V1 => validate::Target::V1,
+        // It takes nearly everything, and makes something else of most of it.
+        Target::VictoriaMetrics => return None,
+    })
+}
+
+fn uncut(record: &[u8]) -> Result<&[u8], Misfit> {
+    match memchr(b'\n', record::body(record)) {
+        Some(_) => Err("a line feed inside, at which the server cuts the record".into()),
+        None => Ok(record),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn fit(target: Target, record: &[u8]) -> Result<Vec<u8>, Misfit> {
+        let mut fitter = Fitter::new(Some(Found::Target(target)));
+        fitter.fit(record).map(<[u8]>::to_vec)
+    }
+
     fn fits(target: Target, record: &str) -> bool {
-        misfit(Some(target), record.as_bytes()).is_none()
+        fit(target, record.as_bytes()).is_ok()
     }
 
     #[test]
@@ -71,15 +144,38 @@ mod tests {
             assert!(!fits(target, "m v=1\n"));
             assert!(!fits(target, "m v=1 99999999999999999999\n"));
         }
-        assert!(misfit(None, b"m v=1\n").is_some());
-        assert!(misfit(None, b"m v=1 1\n").is_none());
+        assert!(Fitter::new(None).fit(b"m v=1\n").is_err());
+        assert!(Fitter::new(None).fit(b"m v=1 1\n").is_ok());
     }
 
     #[test]
-    fn what_is_not_utf8_stays_away_from_version_3() {
-        let record = b"m,t=\xff v=1 1\n";
-        assert!(misfit(Some(Target::Serverless), record).is_some());
-        assert!(misfit(Some(Target::V1), record).is_none());
+    fn what_a_target_cannot_hold_stays_away_from_it() {
+        use Target::{Cloud, Clustered, Core, Dedicated, Enterprise, Oss2, Serverless, V1};
+        let v3 = [Serverless, Core, Enterprise, Clustered, Dedicated];
+        let go = [V1, Oss2, Cloud];
+        for target in v3.into_iter().chain(go) {
+            assert!(!fits(target, "m v=nan 1\n"), "{target}");
+            assert!(!fits(target, "m,t= v=1 1\n"), "{target}");
+            assert!(fits(target, "m,t=a s=\"x\ny\" 1\n"), "{target}");
+        }
+        for target in v3 {
+            assert!(fit(target, b"m,t=\xff v=1 1\n").is_err(), "{target}");
+            assert!(!fits(target, "m,a=1 a=1 1\n"), "{target}");
+        }
+        for target in go {
+            assert!(fit(target, b"m,t=\xff v=1 1\n").is_ok(), "{target}");
+            assert!(fits(target, "m,a=1 a=1 1\n"), "{target}");
+        }
+        assert!(!fits(V1, "m v=1u 1\n"));
+        assert!(fits(Oss2, "m v=1u 1\n"));
+        assert!(!fits(Oss2, "m,_field=a v=1 1\n"));
+        let columns = |n: usize| {
+            let fields: Vec<_> = (0..n).map(|n| format!("f{n}=1")).collect();
+            format!("m {} 1\n", fields.join(","))
+        };
+        assert!(!fits(Serverless, &columns(200)));
+        assert!(fits(Core, &columns(200)));
+        assert!(!fits(Enterprise, &columns(501)));
     }
 
     #[test]
@@ -101,11 +197,25 @@ mod tests {
             ("m\\=e f\\\"g=.5 1\n", Some("m=e f\"g=0.5 1\n")),
             ("m,t=a\tb f=1 1\n", None),
         ] {
-            let mut fitter = Fitter::default();
-            let got = fitter.fit(Some(Target::Serverless), record.as_bytes());
-            assert_eq!(expected.map(str::as_bytes), got.ok(), "{record}");
-            let got = fitter.fit(Some(Target::Oss2), record.as_bytes());
-            assert_eq!(Ok(record.as_bytes()), got, "{record}");
+            for target in [Target::Serverless, Target::Core, Target::Dedicated] {
+                let got = fit(target, record.as_bytes()).ok();
+                assert_eq!(expected.map(str::as_bytes), got.as_deref(), "{record}");
+            }
+            for target in [Target::Oss2, Target::V1, Target::VictoriaMetrics] {
+                let got = fit(target, record.as_bytes());
+                assert_eq!(Ok(record.as_bytes().to_vec()), got, "{record}");
+            }
         }
+    }
+
+    #[test]
+    fn what_the_engines_of_the_cloud_read_in_different_ways_is_left_open() {
+        let mut fitter = Fitter::new(Some(Found::SomeCloud));
+        let mut fit = |record: &str| fitter.fit(record.as_bytes()).map(<[u8]>::to_vec);
+        assert_eq!(Ok(b"m,t=a\\ b f=1 1\n".to_vec()), fit("m,t=a\\ b f=1 1\n"));
+        assert_eq!(Ok(b"m f=0.5 1\n".to_vec()), fit("m f=.5 1\n"));
+        assert!(matches!(fit("m,t=a\\\\b f=1 1\n"), Err(Misfit::Open(_))));
+        assert!(matches!(fit("m,t=a\tb f=1 1\n"), Err(Misfit::Open(_))));
+        assert!(matches!(fit("m f=nan 1\n"), Err(Misfit::Reject(_))));
     }
 }

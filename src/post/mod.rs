@@ -6,31 +6,45 @@ pub mod column;
 pub mod courier;
 pub mod deliver;
 pub mod desk;
+mod doubt;
 pub mod dry;
 pub mod fit;
 pub mod gate;
+pub mod intake;
 pub mod jobs;
 pub mod journal;
 mod lane;
+mod order;
+mod plan;
+pub mod routing;
 pub mod server;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 
-use crate::http::Target;
+use crate::http::Found;
+use crate::http::bucket::{Wish, period};
+use crate::lp::record::{self, Time};
 use crate::lp::{Change, Context};
-use crate::post::batch::{Batch, Batches, Label, Limits};
+use crate::post::batch::{Batch, Batches, Label};
 use crate::post::deliver::Deliverer;
 use crate::post::desk::Desk;
+use crate::post::doubt::Doubt;
 use crate::post::dry::Dry;
-use crate::post::fit::Fitter;
+use crate::post::fit::{Fitter, Misfit};
+use crate::post::intake::Intake;
 use crate::post::jobs::Pool;
 use crate::post::journal::{History, Mark};
 use crate::post::lane::Lanes;
+use crate::post::order::Order;
+use crate::post::routing::{Age, Expired, Keeps, Periods, Routing, own_bucket};
+
+pub use plan::{Moment, Plan, Watch};
 
 /// Why posting stops.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +69,9 @@ pub enum Error {
         /// How often which reason.
         reasons: String,
     },
+    /// The times of the input are in another unit, or so it seems.
+    #[error("{0}")]
+    Times(String),
     /// Patience is at its end.
     #[error("gave up: {0} (run the same command again)")]
     GaveUp(String),
@@ -85,66 +102,8 @@ pub struct Place<'a> {
     pub is_once: bool,
     /// Whether the input has named any context so far.
     pub had_context: bool,
-}
-
-/// Which bucket is whose.
-#[derive(Clone, Debug, Default)]
-pub struct Routing {
-    /// The bucket of all points.
-    pub bucket: Option<String>,
-    /// Whether that may be so for points that the stream keeps apart.
-    pub merge: bool,
-    /// `database/policy` of points without context.
-    pub context: Option<String>,
-    /// The bucket of points of a stream that never had a context.
-    pub fallback: Option<String>,
-}
-
-impl Routing {
-    /// The bucket of a point, or why it has none.
-    fn bucket(&self, place: &Place<'_>) -> Result<String, String> {
-        if let Some(bucket) = &self.bucket {
-            return Ok(bucket.clone());
-        }
-        let own = own_bucket(place.context);
-        if let Some(own) = own {
-            let name = own
-                .to_str()
-                .map_err(|_| "the name of its bucket is not UTF-8")?;
-            return Ok(name.to_owned());
-        }
-        if place.context.is_empty()
-            && let Some(bucket) = &self.context
-        {
-            return Ok(bucket.clone());
-        }
-        match &self.fallback {
-            Some(bucket) if !place.had_context => Ok(bucket.clone()),
-            _ if place.context.is_empty() => Err("it has no context, so no bucket".to_owned()),
-            _ => Err("its context names no bucket and no retention policy".to_owned()),
-        }
-    }
-}
-
-/// The bucket that the stream itself names.
-fn own_bucket(context: &Context) -> Option<BString> {
-    context.bucket.clone().or_else(|| context.path())
-}
-
-/// How long buckets that are made keep their points, in seconds; 0 is for ever.
-#[derive(Clone, Debug, Default)]
-pub struct Periods {
-    /// For buckets by name; stronger than what the stream says.
-    pub named: HashMap<String, u64>,
-    /// For all others of which the stream does not say it.
-    pub default: Option<u64>,
-}
-
-impl Periods {
-    fn of(&self, bucket: &str, context: &Context) -> Option<u64> {
-        let named = self.named.get(bucket).copied();
-        named.or(context.period).or(self.default)
-    }
+    /// Whether a program of ours has written the stream, which counts in nanoseconds then.
+    pub is_begun: bool,
 }
 
 /// What is done with full batches.
@@ -173,6 +132,8 @@ enum Now {
     Bucket {
         /// How many lanes there are; 0 where any order will do.
         lanes: usize,
+        /// How long it is kept.
+        keeps: Keeps,
     },
     /// It has no bucket, for this reason.
     Nowhere(String),
@@ -184,15 +145,49 @@ struct Pending {
     input: String,
 }
 
+/// Reads records, and writes them as the server wants them.
+#[derive(Default)]
+struct Tools {
+    intake: Intake,
+    fitter: Fitter,
+}
+
+/// How long buckets keep points, in seconds, as far as the server said it when it was asked.
+#[derive(Default)]
+struct Asked(HashMap<String, Option<u64>>);
+
+impl Asked {
+    fn period(&mut self, bucket: &str, front: &mut Deliverer) -> Result<Option<u64>, Error> {
+        if let Some(known) = self.0.get(bucket) {
+            return Ok(*known);
+        }
+        let period = front.ask_period(bucket)?;
+        self.0.insert(bucket.to_owned(), period);
+        Ok(period)
+    }
+}
+
 /// Takes points and context, and posts.
 pub struct Poster {
     way: Way,
     desk: Arc<Desk>,
     routing: Routing,
-    /// Whether buckets are made, and for how long they keep points.
-    create: Option<Periods>,
+    create: bool,
+    map: bool,
+    periods: Periods,
+    /// How long buckets keep points, as the server said when it was asked.
+    asked: Asked,
+    expired: Option<Expired>,
     batches: Batches,
-    fitter: Fitter,
+    /// Taken out while a point is at work.
+    tools: Option<Box<Tools>>,
+    doubt: Doubt,
+    age: Option<Duration>,
+    watch: Watch,
+    /// When somebody last looked.
+    moment: Moment,
+    /// Since when a point waits that no batch has taken along.
+    since: Option<Duration>,
     now: Now,
     pending: Option<Pending>,
     /// The bucket of the first context, where all go into one.
@@ -203,53 +198,36 @@ pub struct Poster {
     lanes: Lanes,
 }
 
-/// What has to be there before the next batch is sent, where several are on their way at once.
-#[derive(Debug, Default)]
-struct Order {
-    /// Batches that go in any order are on their way.
-    free: bool,
-    /// Batches of lanes are on their way.
-    lanes: bool,
-    /// All of that comes before what is sent next.
-    due: bool,
-}
-
-impl Order {
-    /// A stream ends here. Each point is in it at most once, but the next one may hold the same.
-    fn boundary(&mut self) {
-        self.due |= self.free;
-    }
-
-    /// Whether a batch has to wait for all before it.
-    fn holds_up(&mut self, lane: Option<usize>) -> bool {
-        let waits = self.due || (lane.is_none() && self.lanes);
-        if waits {
-            *self = Self::default();
-        }
-        match lane {
-            Some(_) => self.lanes = true,
-            None => self.free = true,
-        }
-        waits
-    }
-}
-
 impl Poster {
     /// Ready for the first point.
-    pub fn new(
-        way: Way,
-        desk: Arc<Desk>,
-        routing: Routing,
-        create: Option<Periods>,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(way: Way, desk: Arc<Desk>, plan: Plan, watch: Watch) -> Self {
+        let found = match &way {
+            Way::Server(service) => Some(service.front.server().found()),
+            Way::Dry(dry) => dry.found,
+        };
+        let tools = Tools {
+            intake: plan.intake,
+            fitter: Fitter::new(found),
+        };
         Self {
             way,
             desk,
-            routing,
-            create,
-            batches: Batches::new(limits),
-            fitter: Fitter::default(),
+            routing: plan.routing,
+            create: plan.create,
+            map: plan.map,
+            periods: plan.periods,
+            asked: Asked::default(),
+            expired: plan.expired,
+            batches: Batches::new(plan.limits),
+            tools: Some(Box::new(tools)),
+            doubt: match plan.is_certain {
+                true => Doubt::settled(),
+                false => Doubt::default(),
+            },
+            age: plan.age,
+            moment: watch(),
+            watch,
+            since: None,
             now: Now::Open,
             pending: None,
             first: None,
@@ -270,21 +248,70 @@ impl Poster {
             self.arrive(place)?;
         }
         self.points += 1;
-        let mut fitter = std::mem::take(&mut self.fitter);
-        let (lane, fit) = match &self.now {
-            Now::Nowhere(reason) => (None, Err(Cow::Owned(reason.clone()))),
-            Now::Bucket { lanes } => {
-                let lane = (*lanes > 0).then(|| self.lanes.of(record, *lanes));
-                (lane, fitter.fit(self.target(), record))
+        match &self.now {
+            Now::Nowhere(reason) => {
+                let reason = Cow::Owned(reason.clone());
+                self.gather(None, record, place.line, Some(reason))
             }
-            Now::Open => (None, Ok(record)),
+            Now::Bucket { lanes, keeps } => {
+                let (lanes, keeps) = (*lanes, *keeps);
+                let mut tools = self.tools.take().unwrap_or_default();
+                let done = self.admit(record, place, &mut tools, lanes, keeps);
+                self.tools = Some(tools);
+                done
+            }
+            Now::Open => Ok(()),
+        }
+    }
+
+    /// Read a record and put it into its batch, unless it must not be sent.
+    fn admit(
+        &mut self,
+        record: &[u8],
+        place: &Place<'_>,
+        tools: &mut Tools,
+        lanes: usize,
+        keeps: Keeps,
+    ) -> Result<(), Error> {
+        let (record, fault) = match tools.intake.take(record) {
+            Ok(record) => (record, None),
+            Err((record, reason)) => (record, Some(reason)),
         };
-        let done = match fit {
+        let lane = (lanes > 0).then(|| self.lanes.of(record, lanes));
+        if fault.is_some() {
+            return self.gather(lane, record, place.line, fault);
+        }
+        if !place.is_begun {
+            for batch in self.doubt.look(record)? {
+                self.send(batch)?;
+            }
+        }
+        match self.age_of(record, keeps) {
+            Age::Fresh => {}
+            Age::Expired => {
+                self.desk.count(|tally| tally.expired += 1);
+                return Ok(());
+            }
+            Age::Beyond(seconds) => {
+                let reason = format!("older than its bucket keeps points ({})", period(seconds));
+                return self.gather(lane, record, place.line, Some(reason.into()));
+            }
+        }
+        match tools.fitter.fit(record) {
             Ok(fit) => self.gather(lane, fit, place.line, None),
-            Err(reason) => self.gather(lane, record, place.line, Some(reason)),
-        };
-        self.fitter = fitter;
-        done
+            Err(Misfit::Reject(reason)) => self.gather(lane, record, place.line, Some(reason)),
+            Err(Misfit::Open(why)) => Err(Error::Setting(format!(
+                "{}:{}: the record {why}, and which engine this InfluxDB Cloud has is not known (--target serverless, or --target cloud)",
+                place.input, place.line
+            ))),
+        }
+    }
+
+    fn age_of(&self, record: &[u8], keeps: Keeps) -> Age {
+        match (keeps.bucket, record::time(record)) {
+            (Some(_), Time::At(time)) => keeps.age(self.expired, time, self.moment.wall),
+            _ => Age::Fresh,
+        }
     }
 
     /// Put a record into its batch, after those that must be sent to make room for it.
@@ -298,9 +325,25 @@ impl Poster {
         // One more for the line feed that the last record of an input may lack.
         while let Some(batch) = self.batches.overflow(lane, record.len() + 1) {
             self.send(batch)?;
+            self.since = None;
         }
         self.batches.push(lane, record, line, bad);
+        if self.since.is_none() {
+            self.since = Some(self.moment.run);
+        }
         Ok(())
+    }
+
+    /// Look at the clock: what has waited for long enough is sent.
+    pub fn look(&mut self) -> Result<(), Error> {
+        self.moment = (self.watch)();
+        let waited = self
+            .since
+            .map(|since| self.moment.run.saturating_sub(since));
+        match (waited, self.age) {
+            (Some(waited), Some(age)) if waited >= age => self.flush(),
+            _ => Ok(()),
+        }
     }
 
     /// A context comment has been read; `place` has the context with it.
@@ -337,6 +380,7 @@ impl Poster {
     /// Send everything that has come so far.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.now = Now::Open;
+        self.since = None;
         for batch in self.batches.take_all() {
             self.send(batch)?;
         }
@@ -346,6 +390,7 @@ impl Poster {
     /// Send everything that has come, and wait until it is there.
     pub fn finish(&mut self) -> Result<(), Error> {
         self.flush()?;
+        self.doubt.end()?;
         match &mut self.way {
             Way::Server(service) => service.pool.drain(),
             Way::Dry(_) => Ok(()),
@@ -368,11 +413,15 @@ impl Poster {
         }
     }
 
-    fn target(&self) -> Option<Target> {
+    fn found(&self) -> Option<Found> {
         match &self.way {
-            Way::Server(service) => Some(service.front.server().target),
-            Way::Dry(dry) => dry.target,
+            Way::Server(service) => Some(service.front.server().found()),
+            Way::Dry(dry) => dry.found,
         }
+    }
+
+    fn is_v3(&self) -> bool {
+        matches!(self.found(), Some(Found::Target(target)) if target.is_v3())
     }
 
     /// The context read last is whole: see to its bucket, whether points follow or not.
@@ -397,6 +446,7 @@ impl Poster {
             line: 0,
             is_once: false,
             had_context: true,
+            is_begun: false,
         };
         match self.routing.bucket(&place) {
             Ok(bucket) => self.ensure(&bucket, &context),
@@ -411,11 +461,11 @@ impl Poster {
         match self.routing.bucket(place) {
             Ok(bucket) => {
                 self.ensure(&bucket, place.context)?;
-                let periods = self.create.as_ref();
-                let period = periods.and_then(|periods| periods.of(&bucket, place.context));
+                let keeps = self.keeps(&bucket, place.context)?;
+                let period = self.periods.of(&bucket, place.context);
                 let label = Label {
-                    period,
-                    is_v3: self.target().is_some_and(Target::reads_names_as_v3),
+                    period: period.filter(|_| self.create),
+                    is_v3: self.is_v3(),
                     ..label(place, bucket)
                 };
                 self.batches.switch(&Arc::new(label));
@@ -425,6 +475,7 @@ impl Poster {
                 };
                 self.now = Now::Bucket {
                     lanes: if lanes > 1 { lanes } else { 0 },
+                    keeps,
                 };
             }
             Err(reason) if self.points == 0 => {
@@ -442,21 +493,64 @@ impl Poster {
     }
 
     fn ensure(&mut self, bucket: &str, context: &Context) -> Result<(), Error> {
-        let Some(periods) = &self.create else {
+        let found = self.found();
+        if let Some(Found::Target(target)) = found
+            && let Some(why) = target.misnamed(bucket)
+        {
+            return Err(Error::Setting(format!(
+                "bucket {bucket}: {target} can have none of this name: {why} (lp-split-by-bucket --map {bucket}=NAME renames it)"
+            )));
+        }
+        if !self.create {
             return Ok(());
-        };
-        let Some(period) = periods.of(bucket, context) else {
+        }
+        let Some(period) = self.periods.of(bucket, context) else {
             return Err(Error::Setting(format!(
                 "bucket {bucket}: how long it is to keep points is not known (--retention-period [BUCKET=]DURATION, or infinite)"
             )));
         };
+        let name = |name: &Option<BString>| String::from_utf8(name.as_deref()?.to_vec()).ok();
+        let pair = name(&context.database).zip(name(&context.policy));
+        let pair = pair.as_ref().filter(|_| self.map);
         match &mut self.way {
-            Way::Server(service) => service.front.ensure(bucket, period),
+            Way::Server(service) => service.front.ensure(&Wish {
+                name: bucket,
+                period,
+                mapping: pair.map(|(database, policy)| (database.as_str(), policy.as_str())),
+            }),
             Way::Dry(_) => Ok(()),
         }
     }
 
+    /// How long points are kept, there and here, as far as somebody says it.
+    fn keeps(&mut self, bucket: &str, context: &Context) -> Result<Keeps, Error> {
+        let named = self.periods.said(bucket);
+        let wants_to_know = matches!(self.expired, Some(Expired::Skip | Expired::Reject));
+        let there = match &mut self.way {
+            Way::Dry(_) => named.or(context.period.filter(|_| self.create)),
+            Way::Server(service) => match (service.front.keeps(bucket).or(named), wants_to_know) {
+                (None, true) => self.asked.period(bucket, &mut service.front)?,
+                (known, _) => known,
+            },
+        };
+        // For ever is as good as unknown.
+        Ok(Keeps {
+            bucket: there.filter(|period| *period > 0),
+            source: context.period.filter(|period| *period > 0),
+        })
+    }
+
     fn send(&mut self, batch: Batch) -> Result<(), Error> {
+        let Some(batch) = self.doubt.pass(batch)? else {
+            return Ok(());
+        };
+        let sent = self.dispatch(batch);
+        // The time that a full pool takes is no time that a point has waited for others.
+        self.moment = (self.watch)();
+        sent
+    }
+
+    fn dispatch(&mut self, batch: Batch) -> Result<(), Error> {
         match &mut self.way {
             Way::Server(service) => {
                 let Service {
@@ -503,27 +597,5 @@ fn label(place: &Place<'_>, bucket: String) -> Label {
         is_once: place.is_once,
         period: None,
         is_v3: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn streams_that_may_hold_the_same_points_are_sent_one_after_the_other() {
-        let mut order = Order::default();
-        assert!(!order.holds_up(None));
-        assert!(!order.holds_up(None));
-        order.boundary();
-        assert!(order.holds_up(None));
-        order.boundary();
-        assert!(order.holds_up(Some(1)));
-        assert!(!order.holds_up(Some(2)));
-        // Lanes keep their order from stream to stream.
-        order.boundary();
-        assert!(!order.holds_up(Some(1)));
-        assert!(order.holds_up(None));
-        assert!(!order.holds_up(None));
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::http::Target;
 use crate::http::bucket::Buckets;
+use crate::http::{Found, Org, Target};
 use crate::post::column::Columns;
 
 /// Requests are not made smaller than this because larger ones were refused, unless these are refused too.
@@ -15,10 +15,12 @@ const SMALLEST: usize = 64 << 10;
 pub struct Server {
     /// Its URL.
     pub url: String,
-    /// What it is.
+    /// What it is, or is taken for.
     pub target: Target,
+    /// Whether it may have the other engine of InfluxDB Cloud as well.
+    pub is_open: bool,
     /// The organisation to write for.
-    pub org: Option<String>,
+    pub org: Option<Org>,
     /// The buckets to make, where that is wanted.
     pub buckets: Option<Arc<Mutex<Buckets>>>,
     /// The most that it is willing to take at once, as far as it has said so, in bytes.
@@ -29,10 +31,11 @@ pub struct Server {
 
 impl Server {
     /// A server of which nothing is known yet but this.
-    pub fn new(url: String, target: Target, org: Option<String>) -> Self {
+    pub fn new(url: String, target: Target, org: Option<Org>) -> Self {
         Self {
             url,
             target,
+            is_open: false,
             org,
             buckets: None,
             most: Arc::new(AtomicUsize::new(usize::MAX)),
@@ -40,9 +43,17 @@ impl Server {
         }
     }
 
+    /// What is known of it.
+    pub fn found(&self) -> Found {
+        match self.is_open {
+            true => Found::SomeCloud,
+            false => Found::Target(self.target),
+        }
+    }
+
     /// Path and query of the request that writes into a bucket.
     pub(super) fn path(&self, bucket: &str) -> String {
-        self.target.write_path(self.org.as_deref(), bucket)
+        self.target.write_path(self.org.as_ref(), bucket)
     }
 
     /// What a record goes to: two servers, organisations or buckets never have the same.

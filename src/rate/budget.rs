@@ -120,6 +120,11 @@ impl Budget {
         self.with(now, |ledger| ledger.passed(nanos(now), who, n, unspent))
     }
 
+    /// Nobody who names the file books anything for this time: the server has had more than it takes.
+    pub fn pause(&self, now: Duration, time: Duration) -> Result<(), Error> {
+        self.with(now, |ledger| ledger.pause(nanos(now), time))
+    }
+
     /// How long from the last question until the bucket is full.
     pub fn full_in(&self) -> Duration {
         self.full_in
@@ -303,6 +308,17 @@ mod tests {
         one.passed(200 * SECOND, 99).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains("\nseat 1"), "{text}");
+    }
+
+    #[test]
+    fn a_pause_of_one_holds_up_all() {
+        let (_dir, path) = file();
+        let one = full(&path);
+        let mut two = Budget::open(&path, limit(80_000), 200 * SECOND).unwrap();
+        one.pause(200 * SECOND, 60 * SECOND).unwrap();
+        let wait = Turn::Wait(59 * SECOND);
+        assert_eq!(Ok(wait), two.book(201 * SECOND, 1).unwrap());
+        assert_eq!(Ok(Turn::Go), two.book(260 * SECOND, 1).unwrap());
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Ledger {
     limit: Limit,
     level: Level,
     next_ticket: u64,
+    /// Until when nobody books anything, in nanoseconds: the server has had more than it takes.
+    resume_at: u64,
     seats: Vec<Seat>,
 }
 
@@ -74,6 +76,7 @@ impl Ledger {
             limit,
             level: Level::empty(limit, now),
             next_ticket: 1,
+            resume_at: 0,
             seats: Vec::new(),
         }
     }
@@ -106,6 +109,10 @@ impl Ledger {
         want: u64,
         alive: Alive<'_>,
     ) -> Result<Result<u64, Turn>, TooLarge> {
+        let pause = self.resume_at.saturating_sub(now);
+        if pause > 0 {
+            return Ok(Err(Turn::Wait(Duration::from_nanos(pause))));
+        }
         let mut turn = self.try_book(now, who, need, want)?;
         if turn.is_err() && self.bury(now, alive) {
             turn = self.try_book(now, who, need, want)?;
@@ -153,6 +160,12 @@ impl Ledger {
         seat.booked += got;
         seat.ticket = 0;
         Ok(Ok(got))
+    }
+
+    /// Nobody books anything for this time.
+    pub fn pause(&mut self, now: u64, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.resume_at = self.resume_at.max(now.saturating_add(time));
     }
 
     /// Charge `passed` bytes of a process, which are out, and take back `unspent` ones.
@@ -302,6 +315,19 @@ mod tests {
         assert!(book(&mut ledger, 0, 2, 6).is_err());
         ledger.passed(0, who(1), 2, 4);
         assert_eq!(Ok(6), book(&mut ledger, 0, 2, 6));
+    }
+
+    #[test]
+    fn a_pause_is_for_all_and_the_longest_one_counts() {
+        let mut ledger = full();
+        ledger.pause(0, Duration::from_millis(30));
+        ledger.pause(0, Duration::from_millis(20));
+        for pid in [1, 2] {
+            assert_eq!(Err(Duration::from_millis(30)), book(&mut ledger, 0, pid, 1));
+            let late = Err(Duration::from_nanos(1));
+            assert_eq!(late, book(&mut ledger, 30 * MS - 1, pid, 1));
+        }
+        assert_eq!(Ok(1), book(&mut ledger, 30 * MS, 2, 1));
     }
 
     #[test]

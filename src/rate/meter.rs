@@ -42,6 +42,14 @@ impl Meter {
         }
     }
 
+    /// Tell those who share the limit that nobody may pass for this time.
+    pub fn pause(&mut self, now: Duration, time: Duration) -> Result<(), Error> {
+        match self {
+            Self::Own(_) => Ok(()),
+            Self::Shared(budget) => budget.pause(now, time),
+        }
+    }
+
     /// How long from the last question until a burst may pass; who waits longer gives allowance away.
     pub fn full_in(&self) -> Duration {
         match self {

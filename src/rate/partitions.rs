@@ -73,8 +73,8 @@ struct Bucket {
 struct Use {
     /// When a record last went out, in nanoseconds.
     last: u64,
-    /// Whether a record is on its way.
-    pending: bool,
+    /// How many records or requests are on their way.
+    pending: u32,
 }
 
 impl Partitions {
@@ -147,11 +147,11 @@ impl Partitions {
             bucket.queue.push(Reverse((now, partition)));
             Use {
                 last: now,
-                pending: false,
+                pending: 0,
             }
         });
-        if !used.pending {
-            used.pending = true;
+        if used.pending == 0 {
+            used.pending = 1;
             self.touched.push((self.current, partition));
         }
     }
@@ -164,10 +164,63 @@ impl Partitions {
             if let Some(used) = bucket.and_then(|bucket| bucket.used.get_mut(&partition)) {
                 *used = Use {
                     last: now,
-                    pending: false,
+                    pending: 0,
                 };
             }
         }
+    }
+
+    /// Book a request with records for all these partitions of a bucket, each of them once, or say how long it has
+    /// to wait. It counts until `landed` is told.
+    pub fn hold(&mut self, now: Duration, bucket: &BStr, partitions: &[u64]) -> Turn {
+        self.enter(bucket);
+        let (now, window, most) = (nanos(now), self.window, self.limit.amount());
+        if self.remembered + partitions.len() > MOST {
+            for bucket in &mut self.buckets {
+                self.remembered -= bucket.forget(now, window);
+            }
+        }
+        let Some(bucket) = self.buckets.get_mut(self.current) else {
+            return Turn::Go;
+        };
+        self.remembered -= bucket.forget(now, window);
+        let is_new = |partition: &&u64| !bucket.used.contains_key(*partition);
+        let new = partitions.iter().filter(is_new).count();
+        if (bucket.used.len() + new) as u64 > most || self.remembered + new > MOST {
+            return Turn::Wait(bucket.free_in(now, window));
+        }
+        self.remembered += new;
+        for partition in partitions {
+            let used = bucket.used.entry(*partition).or_insert_with(|| {
+                bucket.queue.push(Reverse((now, *partition)));
+                Use {
+                    last: now,
+                    pending: 0,
+                }
+            });
+            used.pending += 1;
+        }
+        Turn::Go
+    }
+
+    /// A request that was booked has ended, however it did.
+    pub fn landed(&mut self, now: Duration, bucket: &BStr, partitions: &[u64]) {
+        self.enter(bucket);
+        let now = nanos(now);
+        let Some(bucket) = self.buckets.get_mut(self.current) else {
+            return;
+        };
+        for partition in partitions {
+            if let Some(used) = bucket.used.get_mut(partition) {
+                used.last = used.last.max(now);
+                used.pending = used.pending.saturating_sub(1);
+            }
+        }
+    }
+
+    /// How many a bucket may have in any window.
+    pub fn limit(&self) -> Limit {
+        self.limit
     }
 }
 
@@ -199,7 +252,7 @@ impl Bucket {
         loop {
             let Reverse((queued, partition)) = *self.queue.peek()?;
             let used = self.used.get(&partition)?;
-            if used.pending {
+            if used.pending > 0 {
                 return None;
             }
             if used.last == queued {
@@ -292,6 +345,30 @@ mod tests {
         );
         partitions.passed(at(500));
         assert_eq!(Turn::Wait(at(101)), partitions.ask(at(500), 2));
+    }
+
+    #[test]
+    fn requests_count_until_a_window_after_their_end() {
+        let mut partitions = partitions(3, 100);
+        assert_eq!(Turn::Go, partitions.hold(at(0), "a".into(), &[1, 2]));
+        assert_eq!(Turn::Go, partitions.hold(at(0), "a".into(), &[2, 3]));
+        assert_eq!(Turn::Go, partitions.hold(at(0), "b".into(), &[4, 5, 6]));
+        let never = Turn::Wait(Duration::from_nanos(u64::MAX - 500));
+        assert_eq!(never, partitions.hold(at(500), "a".into(), &[4]));
+        partitions.landed(at(510), "a".into(), &[1, 2]);
+        // One of two requests for the second partition is still on its way.
+        assert_eq!(never, partitions.hold(at(500), "a".into(), &[4]));
+        partitions.landed(at(520), "a".into(), &[2, 3]);
+        assert_eq!(
+            Turn::Wait(at(91)),
+            partitions.hold(at(520), "a".into(), &[4])
+        );
+        assert_eq!(Turn::Go, partitions.hold(at(611), "a".into(), &[4]));
+        assert_eq!(
+            Turn::Wait(at(10)),
+            partitions.hold(at(611), "a".into(), &[5])
+        );
+        assert_eq!(Turn::Go, partitions.hold(at(621), "a".into(), &[5, 6]));
     }
 
     #[test]

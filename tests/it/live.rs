@@ -3,6 +3,7 @@
 //! These tests start `influxd` and `victoria-metrics` from Debian's packages on loopback ports of their own:
 //! `cargo test --locked --test it live -- --ignored`. `.ci/run` does it. A missing server is a failure.
 
+mod access;
 mod faults;
 mod influx;
 mod moving;

@@ -30,8 +30,13 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// Run lp-post with nothing in its environment but `env`.
+/// Run lp-post with nothing in its environment but `env`. The times of most tests are small numbers, and meant so.
 pub fn run(args: &[&str], env: &[(&str, &str)], input: &str) -> Ran {
+    run_bare(&[&["--precision", "ns"], args].concat(), env, input)
+}
+
+/// The same with no argument but these.
+pub fn run_bare(args: &[&str], env: &[(&str, &str)], input: &str) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lp-post"))
         .args(args)
         .env_clear()
@@ -129,7 +134,8 @@ pub fn picky(bad: &'static str, refuse: fn() -> Play) -> Server {
 #[test]
 fn everything_is_stored_as_it_came_without_comments() {
     let server = Server::willing();
-    let ran = post(&server, &["--token", "secret"], STREAM);
+    let args = ["--host", &server.url, "--target", "serverless"];
+    let ran = run(&args, &[("INFLUX_TOKEN", "secret")], STREAM);
     assert_eq!((Some(0), "", ""), (ran.code, &*ran.stdout, &*ran.stderr));
     let requests = server.requests();
     assert_eq!(1, requests.len());
@@ -186,7 +192,7 @@ fn a_base_url_may_have_a_path() {
 fn batches_end_at_their_lines_and_never_inside_a_record() {
     let server = Server::willing();
     let text = "m s=\"1\n\n# x\" 1\nm s=\"2\n\" 2\nm v=3 3\n";
-    let ran = post(&server, &["-b", "b", "--batch-lines", "2"], text);
+    let ran = post(&server, &["-b", "bb", "--batch-lines", "2"], text);
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
     assert_eq!(
         vec!["m s=\"1\n\n# x\" 1\nm s=\"2\n\" 2\n", "m v=3 3\n"],
@@ -198,14 +204,14 @@ fn batches_end_at_their_lines_and_never_inside_a_record() {
 fn every_context_comment_begins_a_new_batch_but_a_bucket() {
     let server = Server::willing();
     let text = "# CONTEXT-DATABASE:d\n# CONTEXT-RETENTION-POLICY:r\n# CONTEXT-SHARD:1\nm v=1 1\n\
-                # CONTEXT-SHARD:2\nm v=2 2\n# CONTEXT-BUCKET:a\nm v=3 3\n# CONTEXT-BUCKET:b\nm v=4 4\n\
-                # CONTEXT-BUCKET:a\nm v=5 5\n";
+                # CONTEXT-SHARD:2\nm v=2 2\n# CONTEXT-BUCKET:aa\nm v=3 3\n# CONTEXT-BUCKET:bb\nm v=4 4\n\
+                # CONTEXT-BUCKET:aa\nm v=5 5\n";
     assert_eq!(Some(0), post(&server, &[], text).code);
     let expected = vec!["m v=1 1\n", "m v=2 2\n", "m v=3 3\nm v=5 5\n", "m v=4 4\n"];
     assert_eq!(expected, server.writes());
     let paths: Vec<_> = server.requests().iter().map(|r| r.path.clone()).collect();
     assert!(
-        paths[1].contains("bucket=d%2Fr&") && paths[2].contains("bucket=a&"),
+        paths[1].contains("bucket=d%2Fr&") && paths[2].contains("bucket=aa&"),
         "{paths:?}"
     );
 }
@@ -265,7 +271,7 @@ fn no_redirect_is_followed() {
 #[test]
 fn too_many_rejects_end_the_run_with_69_and_the_reasons() {
     let server = Server::start(|_| answer(400, r#"{"code":"invalid","message":"no such thing"}"#));
-    let ran = post(&server, &["-b", "b", "--max-rejects", "3"], &lines(0..100));
+    let ran = post(&server, &["-b", "bb", "--max-rejects", "3"], &lines(0..100));
     assert_eq!(Some(69), ran.code, "{}", ran.stderr);
     assert_eq!(4, points(&ran.stdout).len());
     assert!(ran.stderr.contains("4 x no such thing"), "{}", ran.stderr);
@@ -371,8 +377,8 @@ fn a_stream_without_context_gets_one_from_an_option_or_the_environment() {
     let more = format!("{STREAM}m v=4 4\n");
     assert_eq!((Some(1), "bucket=d%2Fr".into()), buckets(&[], &env, &more));
     assert_eq!(
-        (Some(0), "bucket=b".into()),
-        buckets(&["-b", "b"], &env, STREAM)
+        (Some(0), "bucket=bb".into()),
+        buckets(&["-b", "bb"], &env, STREAM)
     );
 }
 
@@ -380,13 +386,13 @@ fn a_stream_without_context_gets_one_from_an_option_or_the_environment() {
 fn one_bucket_for_several_needs_a_word() {
     let two = format!("{STREAM}{}", STREAM.replace("DATABASE:d", "DATABASE:e"));
     let server = Server::willing();
-    let ran = post(&server, &["-b", "b"], &two);
+    let ran = post(&server, &["-b", "bb"], &two);
     assert_eq!(Some(2), ran.code, "{}", ran.stderr);
     assert!(ran.stderr.contains("d/r and of e/r"), "{}", ran.stderr);
     let server = Server::willing();
     assert_eq!(
         Some(0),
-        post(&server, &["-b", "b", "--merge-buckets"], &two).code
+        post(&server, &["-b", "bb", "--merge-buckets"], &two).code
     );
     assert_eq!(vec![RECORDS; 2], server.writes());
 }
@@ -446,7 +452,7 @@ fn rejects_are_appended_to_a_file_that_can_be_posted_again() {
 #[test]
 fn a_record_without_time_is_not_sent() {
     let server = Server::willing();
-    let ran = post(&server, &["-b", "b"], "m v=1 1\nm v=2\n");
+    let ran = post(&server, &["-b", "bb"], "m v=1 1\nm v=2\n");
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!(vec!["m v=2"], points(&ran.stdout));
     assert_eq!(vec!["m v=1 1\n"], server.writes());
@@ -457,7 +463,7 @@ fn the_last_line_needs_no_line_feed() {
     let server = Server::willing();
     assert_eq!(
         Some(0),
-        post(&server, &["-b", "b"], "m v=1 1\nm v=2 2").code
+        post(&server, &["-b", "bb"], "m v=1 1\nm v=2 2").code
     );
     assert_eq!(vec!["m v=1 1\nm v=2 2\n"], server.writes());
 }
@@ -481,8 +487,8 @@ fn a_signal_ends_a_wait_and_the_program_dies_by_it() {
 fn says_141_when_the_reader_of_the_rejects_leaves() {
     let server = Server::start(|_| answer(400, r#"{"code":"invalid","line":1,"message":"no"}"#));
     let mut child = Command::new(env!("CARGO_BIN_EXE_lp-post"))
-        .args(["--host", &server.url, "--target", "serverless", "-b", "b"])
-        .args(["--batch-lines", "10"])
+        .args(["--host", &server.url, "--target", "serverless", "-b", "bb"])
+        .args(["--batch-lines", "10", "--precision", "ns"])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

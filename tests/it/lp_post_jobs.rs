@@ -80,7 +80,7 @@ fn lanes_keep_the_order_of_each_series_through_faults() {
         .collect();
     let ran = post(
         &server,
-        &["--jobs", "5", "--batch-lines", "50", "-b", "b"],
+        &["--jobs", "5", "--batch-lines", "50", "-b", "bb"],
         &text,
     );
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
@@ -116,7 +116,7 @@ fn a_request_that_fails_holds_up_its_own_lane_only() {
     let text: String = (0..6u32)
         .flat_map(|n| ["a", "b", "c", "d", "e"].map(|s| format!("{s} v={n} {n}\n")))
         .collect();
-    let args = ["--jobs", "8", "--batch-lines", "2", "-b", "b"];
+    let args = ["--jobs", "8", "--batch-lines", "2", "-b", "bb"];
     let ran = post(&server, &args, &text);
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
 }
@@ -229,7 +229,7 @@ fn a_budget_is_a_rate_that_is_shared() {
 fn a_record_that_no_window_has_room_for_is_a_reject() {
     let server = Server::willing();
     let text = format!("m v=1 1\nm s=\"{}\" 2\nm v=3 3\n", "x".repeat(1000));
-    let ran = post(&server, &["--rate", "900B/ms", "-b", "b"], &text);
+    let ran = post(&server, &["--rate", "900B/ms", "-b", "bb"], &text);
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!("m v=1 1\nm v=3 3\n", server.writes().concat());
     assert!(ran.stdout.contains("900B/ms"), "{}", ran.stdout);
@@ -238,7 +238,7 @@ fn a_record_that_no_window_has_room_for_is_a_reject() {
 #[test]
 fn a_dry_run_says_how_long_the_rate_would_take() {
     let server = Server::willing();
-    let args = ["--dry-run", "--rate", "10B/min", "-b", "b"];
+    let args = ["--dry-run", "--rate", "10B/min", "-b", "bb"];
     let ran = post(&server, &args, &lines(0..10));
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
     assert!(

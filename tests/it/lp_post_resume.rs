@@ -314,14 +314,14 @@ fn what_the_journal_knows_is_not_sent_again_and_keeps_its_status() {
     let ran = post(&server, &args, &input);
     assert_eq!((Some(1), ""), (ran.code, &*ran.stdout), "{}", ran.stderr);
     assert_eq!(3, server.writes().len());
-    let figures = "0 accepted, 0 rejected, 0 left out before, 8 skipped by the journal, 1 rejected in earlier runs";
+    let figures = "0 accepted, 0 rejected, 0 expired, 0 left out before, 8 skipped by the journal, 1 rejected in earlier runs";
     assert!(ran.stderr.contains(figures), "{}", ran.stderr);
     // The same batch counts as often as it was stored, and no oftener.
     let ran = post(&server, &args, &format!("{STREAM}{STREAM}{STREAM}"));
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
     assert_eq!(4, server.writes().len());
     // Another bucket is another place.
-    let ran = post(&server, &[&args[..], &["-b", "x"]].concat(), STREAM);
+    let ran = post(&server, &[&args[..], &["-b", "xx"]].concat(), STREAM);
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
     assert_eq!(5, server.writes().len());
 }

@@ -37,7 +37,7 @@ fn a_timeout_inside_the_server_passes_and_a_text_without_headers_too() {
 
 #[test]
 fn a_line_that_version_2_quotes_is_known_by_its_content() {
-    let bad = "m,t=it's\\ \"x\" s=\"a\nb': no\",f=x 2";
+    let bad = "m,t=it's\\ \"x\" s=\"a\nb': no\",f=77 2";
     let server = Server::start(move |request| {
         if !request.text().contains(bad) {
             return stored();
@@ -56,7 +56,7 @@ fn a_line_that_version_2_quotes_is_known_by_its_content() {
         "-o",
         "o",
         "-b",
-        "b",
+        "bb",
         "-j1",
     ];
     let ran = run(&args, &[], &format!("m v=1 1\n{bad}\nm v=3 3\n"));
@@ -83,7 +83,7 @@ fn lines_in_data_are_counted_and_what_they_quote_is_not_read() {
     // Where all others are stored nothing goes twice.
     for (refuse, requests) in [(array, 1), (object, 2)] {
         let server = picky("v=2 ", refuse);
-        let ran = post(&server, &["-b", "b"], &lines(1..4));
+        let ran = post(&server, &["-b", "bb"], &lines(1..4));
         assert_eq!(Some(1), ran.code, "{}", ran.stderr);
         assert_eq!(vec!["m v=2 2"], points(&ran.stdout));
         assert_eq!(requests, server.requests().len());
@@ -104,7 +104,7 @@ fn a_size_that_was_refused_is_not_tried_again_for_later_batches() {
         &server,
         &[
             "-b",
-            "b",
+            "bb",
             "--batch-bytes",
             "500kB",
             "--batch-lines",
@@ -135,7 +135,7 @@ fn a_single_record_that_a_proxy_finds_too_large_is_a_reject() {
     let server = picky("v=3 ", || {
         answer(413, "<html><title>too large</title></html>")
     });
-    let ran = post(&server, &["-b", "b"], &lines(0..6));
+    let ran = post(&server, &["-b", "bb"], &lines(0..6));
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!(vec!["m v=3 3"], points(&ran.stdout));
 }
@@ -148,7 +148,7 @@ fn a_success_with_a_message_is_a_partial_write() {
             r#"{"code":"invalid","line":2,"message":"partial write: column type"}"#,
         )
     });
-    let ran = post(&server, &["-b", "b"], &lines(1..4));
+    let ran = post(&server, &["-b", "bb"], &lines(1..4));
     assert_eq!(Some(1), ran.code, "{}", ran.stderr);
     assert_eq!(vec!["m v=2 2"], points(&ran.stdout));
     assert_eq!("m v=1 1\nm v=3 3\n", server.writes()[1]);
@@ -157,7 +157,7 @@ fn a_success_with_a_message_is_a_partial_write() {
 #[test]
 fn a_connection_that_was_closed_while_it_was_idle_is_opened_anew() {
     let server = Server::start(|_| Play::SendAndClose(STORED.to_vec()));
-    let ran = post(&server, &["-b", "b", "--batch-lines", "2"], &lines(0..20));
+    let ran = post(&server, &["-b", "bb", "--batch-lines", "2"], &lines(0..20));
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
     assert_eq!(lines(0..20), server.writes().concat());
 }
@@ -301,6 +301,7 @@ fn a_kill_between_the_answer_and_the_journal_costs_one_batch_again() {
     let mut started = Command::new(env!("CARGO_BIN_EXE_lp-post"))
         .args(args)
         .env_clear()
+        .env("INFLUX_PRECISION", "ns")
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();

@@ -1,40 +1,36 @@
 //! lp-post's run: puts the parts together, feeds the stream to them, and says how it went.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::settings::{self, Access};
+use super::connect::{Line, Pace};
+use super::figures::{advise, figures, tell};
+use super::settings;
 use super::sink::Sink;
-use super::{Args, EXAMPLE};
+use super::{Args, Dialect, EXAMPLE, Old, Quota};
 use crate::cli::exit::{self, Failure};
 use crate::cli::feed::{self, Fed, Program, Scene};
-use crate::cli::report::{self, Figures, Progress};
+use crate::cli::report::{self, Progress};
 use crate::cli::{Outcome, signal, tty};
-use crate::http::bucket::Buckets;
-use crate::http::client::Client;
-use crate::http::retry::{Clock, Patience, SystemClock};
-use crate::http::{Carrier, Target};
 use crate::lp::Event;
-use crate::post::batch::{Batch, Limits};
-use crate::post::courier::{Common, Courier};
-use crate::post::deliver::Deliverer;
-use crate::post::desk::{Desk, Tally};
+use crate::lp::dialect::Spelling;
+use crate::post::batch::Limits;
+use crate::post::desk::Desk;
 use crate::post::dry::Dry;
-use crate::post::gate::Gate;
-use crate::post::jobs::{Pool, Work};
+use crate::post::intake::Intake;
 use crate::post::journal::{self, History, Journal, Opened};
-use crate::post::server::Server;
-use crate::post::{Error, Periods, Place, Poster, Routing, Service, Way};
-use crate::rate::budget::{self, Budget, boot_clock};
-use crate::rate::{Limit, Meter, Pacer, Rate};
+use crate::post::routing::{Expired, Periods, Routing};
+use crate::post::{Error, Moment, Place, Plan, Poster, Way};
+use crate::rate::budget::{self, boot_clock};
 
-const NAME: &str = "lp-post";
+pub(super) const NAME: &str = "lp-post";
+
+/// How long a point waits for its batch, where no journal wants the same batches another time.
+const BATCH_AGE: Duration = Duration::from_secs(10);
 
 /// Batches are at most this part of the rate: so none of them takes more than a moment of it.
 const RATE_PART: u64 = 100;
@@ -53,8 +49,14 @@ struct Posted {
 }
 
 /// Read everything and post it.
-pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let sink = Sink::open(NAME, args.rejects.as_deref(), &args.input.paths())?;
+pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
+    let files = std::mem::take(&mut args.file);
+    args.input.files.splice(0..0, files);
+    args.input.compression = args.compression;
+    let args = args;
+    let progress = Progress::start(NAME, args.progress, None);
+    let inputs = args.input.paths();
+    let sink = Sink::open(NAME, args.rejects.as_deref(), &inputs, progress.clone())?;
     let (journal, history) = match args.journal.as_deref().filter(|_| !args.dry_run) {
         Some(path) => open_journal(path, &args, &sink)?,
         None => (None, None),
@@ -68,11 +70,21 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         Arc::clone(&stop),
     );
     let desk = Arc::new(desk);
-    let way = way(&args, &sink, &desk, stop, history)?;
-    let create = args.create_buckets.then(|| periods(&args));
+    let (way, pace) = if args.dry_run {
+        (Way::Dry(Dry::new(args.target.target())), dry_pace(&args)?)
+    } else {
+        let line = Line::open(&args, &sink, &desk, stop)?;
+        if args.ping {
+            line.ping(&pinged(&args)?, &sink)?;
+            return Ok(Outcome::Complete);
+        }
+        let pace = line.pace(&args, &sink)?;
+        let service = line.service(&args, &pace, history)?;
+        (Way::Server(Box::new(service)), pace)
+    };
     let shared = Arc::clone(&desk);
     let mut posted = Posted {
-        poster: Poster::new(way, shared, routing(&args), create, limits(&args)),
+        poster: Poster::new(way, shared, plan(&args, &pace), Box::new(moment)),
         sink,
         desk,
         broken: false,
@@ -80,14 +92,14 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         empty: false,
     };
     let mut fed = Fed {
-        progress: Progress::start(NAME, args.progress, None),
+        progress,
         ..Fed::default()
     };
     let result = feed::run(&args.input, EXAMPLE, &mut posted, &mut fed);
     let result = posted.finish(result, args.allow_empty);
     fed.progress.finish();
     let tally = posted.desk.tally();
-    tell(&args, &posted.poster, &tally);
+    tell(&args, pace.bytes, &posted.poster, &tally);
     let left_out = tally.rejected + tally.rejected_before + fed.left_out;
     let outcome = result.map(|()| Outcome::after(left_out));
     let figures = figures(&posted.poster, &tally, &fed);
@@ -187,7 +199,8 @@ impl Program for Posted {
 
     fn idle(&mut self) -> anyhow::Result<()> {
         signal::check()?;
-        self.post(Poster::check)
+        self.post(Poster::check)?;
+        self.post(Poster::look)
     }
 
     fn input_end(&mut self, scene: &Scene<'_>, _: bool) -> anyhow::Result<()> {
@@ -204,17 +217,19 @@ fn place<'a>(scene: &'a Scene<'_>) -> Place<'a> {
         line: scene.line,
         is_once: scene.is_once,
         had_context: scene.had_context,
+        is_begun: scene.is_begun,
     }
 }
 
 /// The error with the exit status that belongs to it.
-fn failure(err: Error) -> anyhow::Error {
+pub(super) fn failure(err: Error) -> anyhow::Error {
     let text = err.to_string();
     match err {
         Error::Usage(_) => Failure::Usage(text).into(),
         Error::Setting(_) => Failure::Config(text).into(),
         Error::Permission(_) => Failure::NoPermission(text).into(),
         Error::Service(_) | Error::TooManyRejects { .. } => Failure::Refused(text).into(),
+        Error::Times(_) => Failure::Data(text).into(),
         Error::GaveUp(_) => Failure::Temporary(text).into(),
         // The signal that came is told by whoever looks for it next.
         Error::Stopped => Failure::Temporary(text).into(),
@@ -229,140 +244,78 @@ fn failure(err: Error) -> anyhow::Error {
     }
 }
 
-fn way(
-    args: &Args,
-    sink: &Sink,
-    desk: &Arc<Desk>,
-    stop: Arc<AtomicBool>,
-    history: Option<History>,
-) -> anyhow::Result<Way> {
-    if args.dry_run {
-        return Ok(Way::Dry(Dry::new(args.target.target())));
-    }
-    let Access { base, token, org } = settings::access(args)?;
-    let Some(base) = base else {
-        let text = "there is no server to write to (--host URL, INFLUX_HOST, or a profile of the influx command)";
-        return Err(Failure::Config(text.to_owned()).into());
-    };
-    if args.insecure {
-        sink.note("--insecure: nobody checks who the server is");
-    }
-    let url = base.as_str().to_owned();
-    let mut client = settings::client(args, base, token)?;
-    let mut server = Server::new(url, args.target.target().unwrap_or(Target::V1), org.clone());
-    if args.create_buckets {
-        server.buckets = Some(Arc::new(Mutex::new(Buckets::new(org.clone()))));
-    }
-    let common = Common {
-        desk: Arc::clone(desk),
-        gate: Arc::new(Gate::new(meter(args)?)),
-        patience: patience(args),
-    };
-    let clock = clock(stop);
-    let front = |client: &Client, server: Server| {
-        let (carrier, clock) = (Box::new(client.clone()), Box::new(clock.another()));
-        Deliverer::new(server, Courier::new(carrier, clock, common.clone()))
-    };
-    match args.target.target() {
-        Some(target) => client.set_target(target),
-        None => {
-            let mut first = front(&client, server.clone());
-            let (target, called) = first.detect().map_err(failure)?;
-            let url = &server.url;
-            sink.note(&format!("{url} calls itself {called}: --target {target}"));
-            client.set_target(target);
-            server.target = target;
-        }
-    }
-    check(args, server.target, org.as_deref())?;
-    let workers = (0..args.jobs).map(|_| {
-        let mut deliverer = front(&client, server.clone());
-        Box::new(move |batch: &Batch, mark| deliverer.deliver(batch, mark)) as Work
-    });
-    let mut watch = clock.another();
-    let stopped = Box::new(move || !watch.sleep(Duration::ZERO));
-    let room = limits(args).bytes.get().saturating_mul(jobs(args));
-    Ok(Way::Server(Box::new(Service {
-        pool: Pool::start(workers.collect(), room, stopped),
-        front: front(&client, server),
-        history,
-    })))
-}
-
-/// The clock of all workers; whoever waits by it looks for a signal and for the end of the run.
-fn clock(stop: Arc<AtomicBool>) -> SystemClock {
-    const SLICE: Duration = Duration::from_millis(100);
-    let sleep = move |mut time: Duration| loop {
-        let slice = time.min(SLICE);
-        if stop.load(Ordering::Relaxed) || signal::sleep(slice).is_err() {
-            return false;
-        }
-        time -= slice;
-        if time.is_zero() {
-            return true;
-        }
-    };
-    SystemClock::new(boot_clock, Arc::new(sleep))
-}
-
-fn limit(args: &Args) -> Option<Limit> {
-    match args.rate? {
-        Rate::Unlimited => None,
-        Rate::Limited(limit) => Some(limit),
-    }
-}
-
-fn meter(args: &Args) -> anyhow::Result<Option<Meter>> {
-    let now = boot_clock();
-    Ok(match (limit(args), &args.budget) {
-        (None, None) => None,
-        (None, Some(_)) => {
-            let text = "--budget: there is no rate to share (--rate 300MB/5min)";
-            return Err(Failure::Usage(text.to_owned()).into());
-        }
-        (Some(limit), None) => Some(Meter::Own(Pacer::new(limit, now))),
-        (Some(limit), Some(path)) => {
-            let opened = Budget::open(path, limit, now);
-            let opened = opened.map_err(|err| failure(Error::Budget(Box::new(err))))?;
-            Some(Meter::Shared(opened))
-        }
+/// The bucket that is to be tried.
+fn pinged(args: &Args) -> anyhow::Result<String> {
+    let named = [&args.bucket_id, &args.bucket, &args.context];
+    let named = named.into_iter().flatten().next().cloned();
+    named.or_else(fallback).ok_or_else(|| {
+        let text = "--ping: which bucket is to be tried (--bucket NAME)";
+        Failure::Usage(text.to_owned()).into()
     })
 }
 
-/// What only shows once the target is known.
-fn check(args: &Args, target: Target, org: Option<&str>) -> anyhow::Result<()> {
-    let usage = |text: String| Err(Failure::Usage(text).into());
-    if args.create_buckets && !target.makes_buckets() {
-        return usage(format!("--create-buckets: {target} has no /api/v2/buckets"));
+/// What may be sent, where there is nobody to ask.
+fn dry_pace(args: &Args) -> anyhow::Result<Pace> {
+    match args.rate {
+        Some(Quota::Auto) => {
+            let text = "--rate auto: a dry run asks no server (--rate 300MB/5min)";
+            Err(Failure::Usage(text.to_owned()).into())
+        }
+        _ => Ok(Pace::told(args)),
     }
-    if args.batch_bytes.get() as u64 > target.ceiling() {
-        let ceiling = target.ceiling();
-        return usage(format!(
-            "--batch-bytes: {target} takes at most {ceiling} bytes at once"
-        ));
-    }
-    if target.needs_org() && org.is_none() {
-        let text = format!("{target} has to be told the organisation (--org NAME)");
-        return Err(Failure::Config(text).into());
-    }
-    Ok(())
 }
 
-fn patience(args: &Args) -> Patience {
-    Patience {
-        base: args.retry_delay,
-        total: Some(args.retry_max_time).filter(|time| !time.is_zero()),
-        ..Patience::default()
+fn moment() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wall = since.unwrap_or_default().as_nanos();
+    Moment {
+        wall: i64::try_from(wall).unwrap_or(i64::MAX),
+        run: boot_clock(),
+    }
+}
+
+fn plan(args: &Args, pace: &Pace) -> Plan {
+    let unit = args.precision.map_or(1, |unit| unit.nanoseconds());
+    let spelling = match args.input_dialect {
+        Dialect::Go => Spelling::Go,
+        Dialect::V3 => Spelling::V3,
+    };
+    let age = match (args.batch_age, &args.journal) {
+        (Some(age), _) => Some(age).filter(|age| !age.is_zero()),
+        (None, Some(_)) => None,
+        (None, None) => Some(BATCH_AGE),
+    };
+    Plan {
+        routing: routing(args),
+        create: args.create_buckets,
+        map: args.dbrp,
+        periods: periods(args),
+        expired: args.expired.map(|what| match what {
+            Old::Skip => Expired::Skip,
+            Old::Reject => Expired::Reject,
+            Old::Send => Expired::Send,
+        }),
+        intake: Intake::new(unit, spelling),
+        is_certain: args.precision.is_some(),
+        limits: batch_limits(args, pace),
+        age,
     }
 }
 
 fn routing(args: &Args) -> Routing {
     Routing {
-        bucket: args.bucket.clone(),
+        // As in the influx command the ID wins.
+        bucket: args.bucket_id.clone().or_else(|| args.bucket.clone()),
         merge: args.merge_buckets,
         context: args.context.clone(),
-        fallback: settings::variable("INFLUX_BUCKET_NAME"),
+        fallback: fallback(),
     }
+}
+
+/// The bucket of streams that never say anything.
+fn fallback() -> Option<String> {
+    let id = settings::variable("INFLUX_BUCKET_ID");
+    id.or_else(|| settings::variable("INFLUX_BUCKET_NAME"))
 }
 
 fn periods(args: &Args) -> Periods {
@@ -377,18 +330,16 @@ fn periods(args: &Args) -> Periods {
     Periods { named, default }
 }
 
-fn jobs(args: &Args) -> usize {
-    usize::from(args.jobs)
-}
-
 /// Batches as large as one may send at once. Those on their way are as many as there are jobs, and half as many wait
 /// to be filled; what they take when compressed has room beside them.
-fn limits(args: &Args) -> Limits {
-    let part = limit(args).map_or(u64::MAX, |limit| limit.amount() / RATE_PART);
+pub(super) fn batch_limits(args: &Args, pace: &Pace) -> Limits {
+    let part = pace
+        .bytes
+        .map_or(u64::MAX, |limit| limit.amount() / RATE_PART);
     let part = usize::try_from(part).unwrap_or(usize::MAX);
     let bytes = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
     let bytes = bytes.min(args.batch_bytes);
-    let open = NonZeroUsize::new(jobs(args) / 2).unwrap_or(NonZeroUsize::MIN);
+    let open = NonZeroUsize::new(pace.jobs / 2).unwrap_or(NonZeroUsize::MIN);
     Limits {
         lines: args.batch_lines,
         bytes,
@@ -402,65 +353,4 @@ fn max_rejects(args: &Args) -> u64 {
     } else {
         10_000
     }
-}
-
-/// The reasons of rejects, and what a dry run has found.
-fn tell(args: &Args, poster: &Poster, tally: &Tally) {
-    let mut err = io::stderr().lock();
-    // If standard error is gone there is nobody left to tell.
-    if tally.rejected > 0 {
-        let _ = writeln!(err, "{NAME}: rejected: {}", tally.reasons());
-    }
-    let Way::Dry(dry) = poster.way() else {
-        return;
-    };
-    for (bucket, sent) in dry.buckets.iter().take(100) {
-        let _ = writeln!(err, "{NAME}: dry run: {bucket}: {sent}");
-    }
-    let more = dry.buckets.len().saturating_sub(100);
-    if more > 0 {
-        let _ = writeln!(err, "{NAME}: dry run: {more} more buckets");
-    }
-    let (total, host) = (dry.total(), args.host.as_deref().unwrap_or("a server"));
-    let _ = writeln!(err, "{NAME}: dry run: {total}, would be sent to {host}");
-    if let Some(limit) = limit(args) {
-        let time = report::span(limit.time_for(total.bytes));
-        let _ = writeln!(err, "{NAME}: dry run: takes {time} at {limit}");
-    }
-}
-
-/// What would mend the rejects, where the server has said enough of them: the last lines of the run.
-fn advise(poster: &Poster) {
-    if let Way::Server(service) = poster.way() {
-        for advice in service.front.server().columns.advice().iter().take(10) {
-            let _ = writeln!(io::stderr(), "{NAME}: {advice}");
-        }
-    }
-}
-
-fn figures(poster: &Poster, tally: &Tally, fed: &Fed) -> Figures {
-    let mut figures = vec![
-        ("points read", fed.points),
-        ("accepted", tally.accepted),
-        ("rejected", tally.rejected),
-        ("left out before", fed.left_out),
-    ];
-    if let Way::Server(service) = poster.way() {
-        if service.history.is_some() {
-            figures.extend([
-                ("skipped by the journal", tally.skipped),
-                ("rejected in earlier runs", tally.rejected_before),
-            ]);
-        }
-        figures.extend([
-            ("requests", tally.requests),
-            ("retries", tally.retries),
-            ("bytes sent", tally.bytes),
-            ("bytes compressed", tally.packed),
-            ("milliseconds waited", tally.waited.as_millis() as u64),
-            ("milliseconds paced", tally.paced.as_millis() as u64),
-            ("buckets made", tally.made),
-        ]);
-    }
-    figures
 }

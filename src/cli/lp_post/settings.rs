@@ -1,15 +1,17 @@
 //! Where lp-post's settings come from: options and their variables, then the profile of the influx command.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::Args;
+use super::sink::Sink;
 use crate::cli::exit::Failure;
-use crate::http::Token;
-use crate::http::client::{Base, Client, Settings, Trust, proxy};
+use crate::http::client::{Base, Client, Renewal, Settings, Trust, proxy};
 use crate::http::profile::{self, Profile};
+use crate::http::{Org, Token};
 
 /// What reaching a server takes, as far as anything says it.
 #[derive(Debug, Default)]
@@ -19,7 +21,7 @@ pub struct Access {
     /// The token for it.
     pub token: Option<Token>,
     /// The organisation to write for.
-    pub org: Option<String>,
+    pub org: Option<Org>,
 }
 
 fn config(text: impl std::fmt::Display) -> anyhow::Error {
@@ -32,14 +34,17 @@ pub fn variable(name: &str) -> Option<String> {
 }
 
 /// Put together what options, variables and the profile say.
-pub fn access(args: &Args) -> anyhow::Result<Access> {
+pub fn access(args: &Args, sink: &Sink) -> anyhow::Result<Access> {
     let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let host = set(&args.host);
     let mut access = Access {
         base: host.as_deref().map(base).transpose()?,
         token: token(args)?,
-        org: set(&args.org),
+        org: org(set(&args.org), set(&args.org_id))?,
     };
+    if is_typed(args) {
+        sink.note("--token: others on this machine can see it (--token-file, or INFLUX_TOKEN)");
+    }
     let Some(profile) = chosen(args, access.base.is_some())? else {
         return Ok(access);
     };
@@ -53,9 +58,25 @@ pub fn access(args: &Args) -> anyhow::Result<Access> {
     // A token must not go to a host that it was not made for, unless somebody says so.
     if access.base == own || args.profile.is_some() {
         access.token = access.token.or(profile.token);
-        access.org = access.org.or(profile.org);
+        access.org = access.org.or(profile.org.map(Org::Name));
     }
     Ok(access)
+}
+
+/// As in the influx command one of both is enough, and two are a mistake wherever they come from.
+fn org(name: Option<String>, id: Option<String>) -> anyhow::Result<Option<Org>> {
+    match (name, id) {
+        (Some(name), Some(id)) => Err(Failure::Usage(format!(
+            "--org {name} and --org-id {id}: one of both, also where it comes from INFLUX_ORG or INFLUX_ORG_ID"
+        ))
+        .into()),
+        (name, id) => Ok(name.map(Org::Name).or(id.map(Org::Id))),
+    }
+}
+
+/// Whether the token that is used stands on the command line.
+fn is_typed(args: &Args) -> bool {
+    args.token_file.is_none() && args.token.is_some() && args.token != variable("INFLUX_TOKEN")
 }
 
 fn base(text: &str) -> anyhow::Result<Base> {
@@ -116,6 +137,10 @@ pub fn client(args: &Args, base: Base, token: Option<Token>) -> anyhow::Result<C
         trust,
         connect: Duration::from_secs(10).min(args.timeout),
         answer: args.timeout,
+        renewal: args.token_file.clone().map(|path| {
+            let read = move || Token::new(&std::fs::read_to_string(&path).ok()?);
+            Renewal(Arc::new(read))
+        }),
     };
     Client::new(settings).map_err(config)
 }

@@ -11,6 +11,7 @@ use bstr::BString;
 
 use crate::cli::out::Out;
 use crate::cli::rejects;
+use crate::cli::report::Progress;
 use crate::lp::{Context, stream};
 use crate::post::desk::{Outlet, Reject};
 use crate::post::journal;
@@ -22,6 +23,7 @@ pub struct Sink(Arc<Mutex<Inner>>);
 struct Inner {
     program: &'static str,
     way: Way,
+    progress: Progress,
     /// Why rejects could not be written.
     lost: Option<anyhow::Error>,
 }
@@ -41,27 +43,29 @@ struct Appended {
 }
 
 /// Standard output; holds nothing at all where there is no reject.
-#[derive(Default)]
 struct Stream {
+    progress: Progress,
     out: Option<Out>,
     context: Context,
     count: u64,
 }
 
 impl Sink {
-    /// Rejects go to this file, or to standard output.
+    /// Rejects go to this file, or to standard output; news go out of the way of `progress`.
     pub fn open(
         program: &'static str,
         file: Option<&Path>,
         inputs: &[PathBuf],
+        progress: Progress,
     ) -> anyhow::Result<Self> {
         let way = match file {
             Some(path) => Way::File(Appended::open(path, inputs)?),
-            None => Way::Stream(Stream::default()),
+            None => Way::Stream(Stream::new(progress.clone())),
         };
         Ok(Self(Arc::new(Mutex::new(Inner {
             program,
             way,
+            progress,
             lost: None,
         }))))
     }
@@ -179,6 +183,15 @@ fn print(reject: &Reject<'_>, text: &mut Vec<u8>) {
 }
 
 impl Stream {
+    fn new(progress: Progress) -> Self {
+        Self {
+            progress,
+            out: None,
+            context: Context::default(),
+            count: 0,
+        }
+    }
+
     fn reject(&mut self, reject: &Reject<'_>, context: &Context) -> anyhow::Result<()> {
         let mut text = Vec::new();
         if self.out.is_none() {
@@ -198,7 +211,7 @@ impl Stream {
         self.count += 1;
         let out = match &mut self.out {
             Some(out) => out,
-            none => none.insert(Out::stdout()?),
+            none => none.insert(Out::stdout()?.beside(&self.progress)),
         };
         out.write(&text)
     }
@@ -218,7 +231,8 @@ impl Stream {
 impl Inner {
     fn note(&self, text: &str) {
         // If standard error is gone there is nobody left to tell.
-        let _ = writeln!(io::stderr(), "{}: {text}", self.program);
+        let write = || writeln!(io::stderr(), "{}: {text}", self.program);
+        let _ = self.progress.suspend(write);
     }
 
     fn keep<T>(&mut self, result: anyhow::Result<T>) -> io::Result<T> {
@@ -231,6 +245,10 @@ impl Inner {
 }
 
 impl Outlet for Sink {
+    fn retried(&mut self) {
+        self.inner().progress.retried();
+    }
+
     fn reject(&mut self, reject: &Reject<'_>) -> io::Result<()> {
         let label = reject.label;
         let mut context = label.context.clone();

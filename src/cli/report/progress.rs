@@ -59,6 +59,11 @@ struct Counts {
     shard: AtomicU64,
     shards: AtomicU64,
     held_up: AtomicBool,
+    retries: AtomicU64,
+    /// Bytes of named files, as they lie on disk; 0 where their number is not known.
+    size: AtomicU64,
+    /// How many of them have been read.
+    read: AtomicU64,
 }
 
 impl Progress {
@@ -101,6 +106,27 @@ impl Progress {
     pub fn held_up(&self, is: bool) {
         if let Some(watched) = &self.0 {
             watched.counts.held_up.store(is, Relaxed);
+        }
+    }
+
+    /// A request has to be sent again.
+    pub fn retried(&self) {
+        if let Some(watched) = &self.0 {
+            watched.counts.retries.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// All inputs together have so many bytes on disk.
+    pub fn whole(&self, bytes: u64) {
+        if let Some(watched) = &self.0 {
+            watched.counts.size.store(bytes, Relaxed);
+        }
+    }
+
+    /// So many more of these have been read.
+    pub fn read(&self, bytes: u64) {
+        if let Some(watched) = &self.0 {
+            watched.counts.read.fetch_add(bytes, Relaxed);
         }
     }
 
@@ -196,9 +222,13 @@ impl Watch {
             time: self.start.elapsed(),
             bytes: get(&self.counts.bytes),
             points: get(&self.counts.points),
-            done: Some(get(&self.counts.done)).filter(|_| shards > 0),
+            done: match shards {
+                0 => part(get(&self.counts.read), get(&self.counts.size)),
+                _ => Some(get(&self.counts.done)),
+            },
             shard: (get(&self.counts.shard), shards),
             held_up: self.counts.held_up.load(Relaxed),
+            retries: get(&self.counts.retries),
         }
     }
 
@@ -241,6 +271,14 @@ struct State {
     done: Option<u64>,
     shard: (u64, u64),
     held_up: bool,
+    retries: u64,
+}
+
+/// A part of a whole in tenths of a percent.
+fn part(part: u64, whole: u64) -> Option<u64> {
+    let tenths = u128::from(part) * 1_000;
+    let tenths = tenths.checked_div(u128::from(whole))?;
+    u64::try_from(tenths.min(1_000)).ok()
 }
 
 impl State {
@@ -250,11 +288,18 @@ impl State {
         if let Some(done) = self.done {
             words.push(format!("{}.{}%", done / 10, done % 10));
             words.extend(self.left().map(|left| format!("{} left", span(left))));
-            words.push(format!("shard {}/{}", self.shard.0, self.shard.1));
+            if self.shard.1 > 0 {
+                words.push(format!("shard {}/{}", self.shard.0, self.shard.1));
+            }
         }
         words.push(bytes(self.bytes as f64));
         words.push(format!("{} points", self.points));
         words.extend(speed.map(|speed| format!("{}/s", bytes(speed))));
+        match self.retries {
+            0 => {}
+            1 => words.push("1 retry".to_owned()),
+            n => words.push(format!("{n} retries")),
+        }
         if self.held_up {
             words.push("waits for partitions".to_owned());
         }
@@ -459,6 +504,7 @@ mod tests {
             done: None,
             shard: (0, 0),
             held_up: false,
+            retries: 0,
         };
         assert_eq!("61.00 MB, 12 points", state.line(None));
         state.done = Some(54);
@@ -470,6 +516,22 @@ mod tests {
         );
         state.done = Some(0);
         assert!(!state.line(None).contains("left"));
+        // Files say how far they are, and no shard.
+        (state.shard, state.held_up) = ((0, 0), false);
+        (state.done, state.retries) = (part(1, 4), 1);
+        assert_eq!(
+            "25.0%, 3min 0s left, 61.00 MB, 12 points, 1 retry",
+            state.line(None)
+        );
+        state.retries = 2;
+        assert!(state.line(None).ends_with("2 retries"));
+    }
+
+    #[test]
+    fn a_part_is_at_most_the_whole() {
+        assert_eq!(None, part(1, 0));
+        assert_eq!(Some(1_000), part(9, 8));
+        assert_eq!(Some(999), part(u64::MAX - 1, u64::MAX));
     }
 
     #[test]
@@ -481,6 +543,7 @@ mod tests {
             done: None,
             shard: (0, 0),
             held_up: false,
+            retries: 0,
         };
         let mut speed = Speed::default();
         let ten = Duration::from_secs(10);

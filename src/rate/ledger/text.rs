@@ -4,7 +4,7 @@
 //! lineflow-budget 1
 //! boot 0f9c...                              times count from this boot of the host
 //! limit 300000000 300000000000              bytes, nanoseconds
-//! level 0 3000000 1200 1100 7               level, burst, at, last passed at, next ticket
+//! level 0 3000000 1200 1100 7 0             level, burst, at, last passed at, next ticket, resume at
 //! seat 4711 52345 4026531836 900 4096 0 0 0   pid, start, space, seen, booked, ticket, need, until
 //! end 8f1c2a...                             checksum of all lines before
 //! ```
@@ -41,10 +41,14 @@ impl Ledger {
             at,
             passed_at,
         } = self.level;
-        let (amount, window, ticket) = (self.limit.amount(), self.window(), self.next_ticket);
+        let (amount, window) = (self.limit.amount(), self.window());
+        let (ticket, resume_at) = (self.next_ticket, self.resume_at);
         let _ = writeln!(text, "boot {}", self.boot);
         let _ = writeln!(text, "limit {amount} {window}");
-        let _ = writeln!(text, "level {level} {burst} {at} {passed_at} {ticket}");
+        let _ = writeln!(
+            text,
+            "level {level} {burst} {at} {passed_at} {ticket} {resume_at}"
+        );
         for seat in &self.seats {
             let Who { pid, start, space } = seat.who;
             let Seat {
@@ -81,7 +85,7 @@ fn parse(text: &[u8]) -> Option<Ledger> {
         NonZeroU64::new(u64::try_from(amount).ok()?)?,
         Duration::from_nanos(u64::try_from(window).ok()?),
     );
-    let [level, burst, at, passed_at, next_ticket] =
+    let [level, burst, at, passed_at, next_ticket, resume_at] =
         numbers(lines.next()?.strip_prefix("level ")?)?;
     let level = Level {
         burst: u64::try_from(burst).ok()?,
@@ -95,6 +99,7 @@ fn parse(text: &[u8]) -> Option<Ledger> {
         limit,
         level,
         next_ticket: u64::try_from(next_ticket).ok()?,
+        resume_at: u64::try_from(resume_at).ok()?,
         seats,
     })
 }
@@ -160,6 +165,7 @@ mod tests {
             let turn = ledger.book(500_000_000, who, 6, 6, &all).unwrap();
             assert_eq!(pid == 1, turn.is_ok());
         }
+        ledger.pause(500_000_000, Duration::from_secs(1));
         let text = ledger.print();
         assert_eq!(Ok(Some(ledger.clone())), Ledger::read(text.as_bytes()));
         let longer = format!("{text}seat left over");
@@ -190,6 +196,7 @@ mod tests {
             };
             assert!(ledger.book(far, who, far, far, &all).is_ok());
         }
+        ledger.pause(u64::MAX, Duration::MAX);
         assert_eq!(SEATS, ledger.seats.len());
         assert!(ledger.print().len() <= MAX_LEN);
     }

@@ -44,6 +44,18 @@ impl Server {
         Self::start(dir, port, command)
     }
 
+    /// The same, which asks everybody who they are.
+    #[track_caller]
+    pub fn influxd_with_users() -> Self {
+        let dir = scratch();
+        let (port, rpc) = (free_port(), free_port());
+        let text = config(dir.path(), port, rpc);
+        fs::write(dir.path().join("influxdb.conf"), text).unwrap();
+        let mut command = influxd(dir.path());
+        command.env("INFLUXDB_HTTP_AUTH_ENABLED", "true");
+        Self::start(dir, port, command)
+    }
+
     /// VictoriaMetrics with nothing in it.
     #[track_caller]
     pub fn victoria_metrics() -> Self {

@@ -1,0 +1,124 @@
+//! What will it take to decode a block? The index does not say how many values it holds.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::rows::Kind;
+use crate::tsm::block::{self, Block};
+use crate::tsm::index::Entry;
+use crate::tsm::shard::Member;
+
+use super::unit::Origin;
+
+/// Passes over the blocks of a slice in the order in which they begin.
+#[derive(Default)]
+pub struct Sweep {
+    /// What all of them weigh.
+    pub sum: usize,
+    /// Those that may go on, by last time; what they weigh.
+    open: BinaryHeap<Reverse<(i64, usize)>>,
+    held: usize,
+}
+
+impl Sweep {
+    /// Pass the beginning of a block.
+    pub fn begin(&mut self, entry: &Entry, weight: usize) {
+        self.sum += weight;
+        self.held += weight;
+        self.open.push(Reverse((entry.max, weight)));
+    }
+
+    /// What the blocks weigh that reach over a cut before `time`: they are decoded on both sides of it.
+    pub fn over(&mut self, time: i64) -> usize {
+        while let Some(&Reverse((max, weight))) = self.open.peek() {
+            if max >= time {
+                break;
+            }
+            self.open.pop();
+            self.held -= weight;
+        }
+        self.held
+    }
+}
+
+/// How many values the blocks of a file hold: a thousand as a rule, ten thousand after some compactions, and the index
+/// does not say.
+#[derive(Debug, Default)]
+pub struct Density {
+    pub thousands: usize,
+    /// The most blocks that a key had whose blocks were looked at.
+    blocks: usize,
+    frame: Vec<u8>,
+}
+
+impl Density {
+    /// Look into one of the blocks of a key, if it has far more of them than those before; how many bytes were read.
+    pub fn look(&mut self, member: &Member, entries: &[Entry]) -> u64 {
+        let Some(entry) = entries.get(entries.len() / 2) else {
+            return 0;
+        };
+        if entries.len() < 2 * self.blocks {
+            return 0;
+        }
+        self.blocks = entries.len();
+        // What is wrong with the block is told when its turn comes.
+        if member.file.frame(entry, &mut self.frame).is_ok()
+            && let Ok(block) = Block::open(&self.frame, entry.offset)
+            && let Ok(values) = block.count()
+        {
+            self.thousands = self.thousands.max(values.div_ceil(1000));
+        }
+        entry.size.into()
+    }
+}
+
+/// What it takes to decode a block, as far as that can be foreseen.
+pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
+    let size = entry.size as usize;
+    let by_size = match origin {
+        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => 1 + size / 4096,
+        Origin::File(..) => 1 + size / 16384,
+        Origin::Log(..) => 1,
+    };
+    by_size.max(thousands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(min: i64, max: i64) -> Entry {
+        Entry {
+            min,
+            max,
+            offset: 5,
+            size: 100,
+        }
+    }
+
+    #[test]
+    fn what_reaches_over_a_cut_is_what_began_before_and_ends_behind() {
+        let mut sweep = Sweep::default();
+        sweep.begin(&entry(0, 9), 1);
+        sweep.begin(&entry(0, 20), 10);
+        assert_eq!(10, sweep.over(10));
+        sweep.begin(&entry(10, 15), 100);
+        assert_eq!((110, 111), (sweep.over(15), sweep.sum));
+        assert_eq!((10, 0), (sweep.over(16), sweep.over(21)));
+    }
+
+    #[test]
+    fn a_block_weighs_what_its_size_or_its_values_say() {
+        let (number, string) = (Origin::File(0, 0), Origin::File(0, 3));
+        let large = Entry {
+            size: 40_000,
+            ..entry(0, 1)
+        };
+        assert_eq!(1, weight(number, &entry(0, 1), 1));
+        assert_eq!(10, weight(number, &entry(0, 1), 10));
+        assert_eq!(
+            (3, 10),
+            (weight(number, &large, 1), weight(string, &large, 1))
+        );
+    }
+}
