@@ -4,6 +4,7 @@
 mod damage;
 mod docs;
 mod forge;
+mod fuzz;
 mod harness;
 mod live;
 mod lp_filter;
@@ -27,6 +28,8 @@ mod pipeline;
 mod proxy;
 mod server;
 mod tsm_cat;
+mod tsm_cat_access;
+mod tsm_cat_damage;
 mod tsm_cat_known;
 mod tsm_cat_list;
 mod tsm_cat_out;
