@@ -101,6 +101,7 @@ fn run_one(
         name,
         is_stdin,
         source,
+        ..
     } = input::open_as(path, example, args.compression, &fed.progress)?;
     let max_record = usize::try_from(args.max_record).unwrap_or(usize::MAX);
     let mut reader = Reader::new(source, max_record);

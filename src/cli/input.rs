@@ -63,14 +63,22 @@ pub struct Input {
     pub is_stdin: bool,
     /// Its bytes, decompressed.
     pub source: Box<dyn Read>,
+    /// Whether its reader is told that nothing comes for a while.
+    yields: Option<Rc<Cell<bool>>>,
 }
 
 /// Open a file, or standard input for "-". `example` is what to type where a terminal would have to.
 pub fn open(path: &Path, example: &str) -> anyhow::Result<Input> {
-    open_as(path, example, None, &Progress::default())
+    let mut input = open_as(path, example, None, &Progress::default())?;
+    if let Some(yields) = input.yields.take() {
+        yields.set(false);
+    }
+    Ok(input)
 }
 
 /// The same for an input of a kind; `progress` is told how much of a file has been read.
+///
+/// Where nothing comes for a second on standard input its reader is told so, as `WouldBlock`.
 pub fn open_as(
     path: &Path,
     example: &str,
@@ -88,6 +96,7 @@ pub fn open_as(
         name,
         is_stdin: false,
         source,
+        yields: None,
     })
 }
 
@@ -110,6 +119,7 @@ fn stdin(example: &str, kind: Option<Compression>) -> anyhow::Result<Input> {
         name: "standard input".into(),
         is_stdin: true,
         source,
+        yields: Some(yields),
     })
 }
 
