@@ -55,7 +55,7 @@ pub struct Place {
 }
 
 /// Whose a shard is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Names {
     /// The database.
     pub database: Option<BString>,

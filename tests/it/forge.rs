@@ -1,4 +1,8 @@
-//! Storage files that no server would write: a log segment with any keys, values and times.
+//! Storage files that no server would write: a log segment with any keys, values and times, TSM files, metadata.
+
+pub mod meta;
+pub mod tsm;
+pub mod wal;
 
 /// A value of the log.
 pub enum Value<'a> {
@@ -6,6 +10,7 @@ pub enum Value<'a> {
     Integer(i64),
     Boolean(bool),
     String(&'a str),
+    Unsigned(u64),
 }
 
 /// A segment with one entry for each value.
@@ -25,6 +30,7 @@ fn entry(key: &[u8], value: &Value<'_>, time: i64) -> Vec<u8> {
             let len = u32::try_from(v.len()).unwrap().to_be_bytes();
             (4, [&len, v.as_bytes()].concat())
         }
+        Value::Unsigned(v) => (5, v.to_be_bytes().to_vec()),
     };
     let mut body = vec![code];
     body.extend(u16::try_from(key.len()).unwrap().to_be_bytes());
@@ -32,9 +38,14 @@ fn entry(key: &[u8], value: &Value<'_>, time: i64) -> Vec<u8> {
     body.extend(1u32.to_be_bytes());
     body.extend(time.to_be_bytes());
     body.extend(bytes);
-    let packed = snap::raw::Encoder::new().compress_vec(&body).unwrap();
+    packed(1, &body)
+}
+
+/// An entry of the log.
+fn packed(code: u8, body: &[u8]) -> Vec<u8> {
+    let packed = snap::raw::Encoder::new().compress_vec(body).unwrap();
     let len = u32::try_from(packed.len()).unwrap().to_be_bytes();
-    [&[1], &len[..], &packed].concat()
+    [&[code], &len[..], &packed].concat()
 }
 
 /// A block of a TSM file: its first and last time by the index, and what stands behind its checksum.
