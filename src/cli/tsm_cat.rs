@@ -457,7 +457,10 @@ pub const MANUAL: &[(&str, &str)] = &[
          series in the order of the index, points by time: the same files give the same output. The text is as \
          influx_inspect prints it, in the spelling of InfluxDB 1.x and 2.x.\n\nValues that line protocol cannot carry \
          (infinities, names that end in a backslash, names with a bare line feed) are never printed: the first ten \
-         are explained on standard error, all are counted, and the status is 1.",
+         are explained on standard error or all are appended to the file of --rejects, all are counted, and the \
+         status is 1. In that file a value whose time no server takes is a record; all others are percent-encoded in \
+         comments.\n\nA series is what its key in the files says, byte for byte. Where two keys spell the same names, \
+         both are printed, and that is told.",
     ),
     (
         "WHAT IS READ",
@@ -499,6 +502,19 @@ pub const MANUAL: &[(&str, &str)] = &[
          line for each value); deleted values are gone; _internal is left out; without -out the text goes to standard \
          output; a file that exists is not overwritten without --force; without -waldir the log is looked for where \
          the layout puts it; damage is an error. A file or folder called export is spelled ./export.",
+    ),
+    (
+        "OTHER SOURCES",
+        "A tar archive on standard input, plain or gzip, of a stopped server, of a file-system snapshot or of a backup. \
+         With the logs in front one shard at a time is unpacked and the shards come in the order of the archive; \
+         otherwise all of it is unpacked first:\n\n    tar -C /snapshot/influxdb -c meta wal data | tsm-cat\n\nWhat is \
+         unpacked has no name (--tmp-dir says where it goes), so no name in an archive leads anywhere. An archive \
+         without its end mark is damaged. The files of a running server change while tar reads them: run tsm-cat \
+         there instead, as in ssh db tsm-cat /var/lib/influxdb.\n\nA folder with portable backups (influxd backup \
+         -portable): of each shard the newest archive counts, as in a restore. Backups hold no log.\n\nThe engine \
+         directory of a 2.x server: its folders are called by the ids of buckets, so the points go to buckets called \
+         by these ids, or by the names that --bucket-names has for them:\n\n\
+        \x20   influx bucket list >names && tsm-cat --bucket-names names ~/.influxdbv2/engine | lp-post",
     ),
     (
         "EXAMPLES",

@@ -49,7 +49,10 @@ pub fn measurement(series: &[u8]) -> &[u8] {
 pub fn is_pre_release(key: &[u8]) -> bool {
     const TAG: &[u8] = b",\0=";
     let prefix = key.get(..40).unwrap_or(key);
-    prefix.windows(TAG.len()).position(|bytes| bytes == TAG).is_some_and(|at| at >= 16)
+    prefix
+        .windows(TAG.len())
+        .position(|bytes| bytes == TAG)
+        .is_some_and(|at| at >= 16)
 }
 
 #[cfg(test)]

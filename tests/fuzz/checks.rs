@@ -141,7 +141,11 @@ pub fn block(payload: &[u8]) {
     }
     for n in [times.len() - 1, 0, 1, 1000] {
         let before = values.len();
-        let added = if block.values(n, &mut values).is_ok() { n } else { 0 };
+        let added = if block.values(n, &mut values).is_ok() {
+            n
+        } else {
+            0
+        };
         assert_eq!(before + added, values.len());
     }
 }
@@ -153,7 +157,13 @@ pub fn tombstone(bytes: &[u8]) {
     let two = [gzip(half), gzip(rest)].concat();
     let plain = |version| [&[0, 0, 0x15, version], bytes].concat();
     let with = |version, body: &[u8]| [&[0, 0, 0x15, version], body].concat();
-    let files = [bytes.to_vec(), plain(2), plain(4), with(3, &packed), with(4, &two)];
+    let files = [
+        bytes.to_vec(),
+        plain(2),
+        plain(4),
+        with(3, &packed),
+        with(4, &two),
+    ];
     for file in files {
         let scratch = || Ok(scratch());
         let mut space = tombstone::Space::new(&scratch);

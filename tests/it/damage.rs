@@ -117,7 +117,13 @@ fn fixtures(extension: &str) -> Vec<String> {
     walk(&data, &mut all);
     all.retain(|path| path.extension().is_some_and(|e| e == extension));
     all.sort();
-    let name = |path: &PathBuf| path.strip_prefix(&data).unwrap().to_str().unwrap().to_owned();
+    let name = |path: &PathBuf| {
+        path.strip_prefix(&data)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
     let mut names: Vec<_> = all.iter().map(name).collect();
     let is_damaged = |name: &String| name.contains("-broken/") || name.contains("/torn/");
     names.retain(|name| !is_damaged(name));
@@ -151,7 +157,11 @@ impl Subject {
     /// Cut to so many bytes, which leaves no index.
     fn cut(&self, file: &str, n: usize) {
         fs::write(&self.path, &self.bytes[..n]).unwrap();
-        assert_eq!(Fate::Error, fate(&self.path, &self.text), "{file}: cut at {n}");
+        assert_eq!(
+            Fate::Error,
+            fate(&self.path, &self.text),
+            "{file}: cut at {n}"
+        );
     }
 }
 
@@ -255,12 +265,17 @@ fn the_program_says_what_is_damaged_and_never_panics() {
         assert!(!ran.stderr.contains("panicked"), "{path}: {}", ran.stderr);
         let said = ran.stderr.lines().find(|line| line.contains("offset "));
         match ran.last() {
-            Some(0) => {}
-            Some(65) => assert!(said.is_some_and(|line| line.contains(path)), "{}", ran.stderr),
+            // A name that has changed may have no spelling.
+            Some(0 | 1) => {}
+            Some(65) => assert!(
+                said.is_some_and(|line| line.contains(path)),
+                "{}",
+                ran.stderr
+            ),
             other => panic!("{path}: {other:?} {}", ran.stderr),
         }
         let lenient = run(b"", &["tsm-cat", "--keep-going", path]);
-        let expected = if ran.last() == Some(0) { 0 } else { 1 };
+        let expected = i32::from(ran.last() != Some(0));
         assert_eq!(Some(expected), lenient.last(), "{}", lenient.stderr);
     }
 }

@@ -81,5 +81,9 @@ pub fn tsm(keys: &[(&[u8], u8, Vec<Block>)]) -> Vec<u8> {
 /// Bytes from their hex digits.
 pub fn hex(digits: &str) -> Vec<u8> {
     let digit = |c: u8| char::from(c).to_digit(16).unwrap() as u8;
-    digits.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }

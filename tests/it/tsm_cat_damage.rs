@@ -33,12 +33,16 @@ fn file(code: u8, bad: Vec<Block>) -> Vec<u8> {
 }
 
 fn cat(args: &[&str], path: &Path) -> Ran {
-    run(b"", &[&["tsm-cat"], args, &[path.to_str().unwrap()]].concat())
+    run(
+        b"",
+        &[&["tsm-cat"], args, &[path.to_str().unwrap()]].concat(),
+    )
 }
 
 fn text(ran: &Ran) -> Vec<String> {
     let all = points(&ran.stdout).into_iter();
-    all.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    all.map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect()
 }
 
 const BOTH: [&str; 2] = ["a v=7i 1600000000000000000", "z v=7i 1600000000000000000"];
@@ -48,8 +52,15 @@ const BOTH: [&str; 2] = ["a v=7i 1600000000000000000", "z v=7i 16000000000000000
 fn assert_damage(path: &Path, what: &[&str], left: &[&str]) {
     let ran = cat(&[], path);
     assert_eq!(Some(65), ran.last(), "{what:?}: {}", ran.stderr);
-    assert!(ran.stdout.ends_with(b"# STREAM-FAILED status:65\n"), "{what:?}");
-    let said: Vec<_> = ran.stderr.lines().filter(|line| line.contains("offset ")).collect();
+    assert!(
+        ran.stdout.ends_with(b"# STREAM-FAILED status:65\n"),
+        "{what:?}"
+    );
+    let said: Vec<_> = ran
+        .stderr
+        .lines()
+        .filter(|line| line.contains("offset "))
+        .collect();
     assert_eq!(1, said.len(), "{}", ran.stderr);
     let name = path.file_name().unwrap().to_str().unwrap();
     for part in what.iter().chain(&[name]) {
@@ -59,7 +70,11 @@ fn assert_damage(path: &Path, what: &[&str], left: &[&str]) {
     assert_eq!(Some(1), ran.last(), "{what:?}: {}", ran.stderr);
     assert_eq!(left, text(&ran), "{what:?}");
     assert!(ran.stdout.ends_with(b" left-out:1\n"), "{what:?}");
-    assert!(ran.stderr.contains("1 damaged parts left out"), "{what:?}: {}", ran.stderr);
+    assert!(
+        ran.stderr.contains("1 damaged parts left out"),
+        "{what:?}: {}",
+        ran.stderr
+    );
 }
 
 /// Blocks that cannot be read: type by the index, payload, and what is said.
@@ -71,26 +86,66 @@ const BLOCKS: &[(u8, &str, &str)] = &[
     // Times: raw with a byte too many, packed words cut, unknown encoding, RLE cut.
     (1, "01020000100000000000000000", "byte"),
     (1, "010a10000000000000000000000010", "1 bytes too many"),
-    (1, "0109f016345785d8a0000010000000000000000e", "unknown encoding 15"),
+    (
+        1,
+        "0109f016345785d8a0000010000000000000000e",
+        "unknown encoding 15",
+    ),
     (1, "01032a163410000000000000000e", "missing"),
     // A run of 2^40, of 2^62 and of 2^64-1 times, with integers that are a run of as many.
-    (1, "01102016345785d8a00000018080808080802020000000000000000000808080808020", "points"),
-    (1, "01132016345785d8a00000018080808080808080402000000000000000000080808080808080804000", "points"),
-    (1, "01142016345785d8a0000001ffffffffffffffffff01200000000000000000ffffffffffffffffff01", "points"),
+    (
+        1,
+        "01102016345785d8a00000018080808080802020000000000000000000808080808020",
+        "points",
+    ),
+    (
+        1,
+        "01132016345785d8a00000018080808080808080402000000000000000000080808080808080804000",
+        "points",
+    ),
+    (
+        1,
+        "01142016345785d8a0000001ffffffffffffffffff01200000000000000000ffffffffffffffffff01",
+        "points",
+    ),
     // Integers: unknown encoding, words cut, none at all, one too many.
-    (1, "01091c16345785d8a00000f0000000000000000e", "unknown encoding 15"),
+    (
+        1,
+        "01091c16345785d8a00000f0000000000000000e",
+        "unknown encoding 15",
+    ),
     (1, "01091c16345785d8a00000100000000000000e", "missing"),
     (1, "01091c16345785d8a00000", "missing"),
-    (1, "01091c16345785d8a0000000000000000000000e000000000000000e", "1 timestamps"),
+    (
+        1,
+        "01091c16345785d8a0000000000000000000000e000000000000000e",
+        "1 timestamps",
+    ),
     // Floats: shorter than the first one, no end, unknown encoding.
     (0, "000b2a16345785d8a000000103103ff8000000", "missing"),
     (0, "000b2a16345785d8a000000103103ff8000000000000", "missing"),
-    (0, "000b2a16345785d8a000000103f03ff80000000000006133fff17dffc0000000000008", "unknown encoding 15"),
+    (
+        0,
+        "000b2a16345785d8a000000103f03ff80000000000006133fff17dffc0000000000008",
+        "unknown encoding 15",
+    ),
     // Booleans: more than there are bits, and less than there are times.
-    (2, "020b2916345785d8a000000102108002", "256 values for 2 timestamps"),
-    (2, "020b2916345785d8a000000102100180", "1 values for 2 timestamps"),
+    (
+        2,
+        "020b2916345785d8a000000102108002",
+        "256 values for 2 timestamps",
+    ),
+    (
+        2,
+        "020b2916345785d8a000000102100180",
+        "1 values for 2 timestamps",
+    ),
     // Strings: a claim of 4 GiB, a copy from before the start, a length behind the end.
-    (3, "03091c16345785d8a0000010ffffffff0f00", "compressed bytes claim to hold 4294967295"),
+    (
+        3,
+        "03091c16345785d8a0000010ffffffff0f00",
+        "compressed bytes claim to hold 4294967295",
+    ),
     (3, "03091c16345785d8a00000100601ff05", "orrupt"),
     (3, "03091c16345785d8a000001006140968656c6c6f", "missing"),
 ];
@@ -122,7 +177,11 @@ fn a_block_that_does_not_match_its_checksum_or_its_times_is_damage() {
     fs::write(&path, &flipped).unwrap();
     assert_damage(&path, &["offset 29: checksum does not match"], &BOTH);
     fs::write(&path, file(0, vec![block(T + 19 * SECOND, FLOATS)])).unwrap();
-    assert_damage(&path, &["block has a point at time 1600000020000000000"], &BOTH);
+    assert_damage(
+        &path,
+        &["block has a point at time 1600000020000000000"],
+        &BOTH,
+    );
     // Less than the index says is what 1.7.0 wrote: told, and believed. So is another type.
     for (code, max, said) in [(0, 21, "block holds times"), (1, 20, "block of type float")] {
         fs::write(&path, file(code, vec![block(T + max * SECOND, FLOATS)])).unwrap();
@@ -137,7 +196,10 @@ fn an_entry_of_the_index_that_cannot_be_right_costs_its_block() {
     let dir = scratch();
     let path = dir.path().join("000000001-000000001.tsm");
     let good = file(0, vec![block(T + 20 * SECOND, FLOATS)]);
-    let key = good.windows(8).rposition(|bytes| bytes == b"m#!~#bad").unwrap();
+    let key = good
+        .windows(8)
+        .rposition(|bytes| bytes == b"m#!~#bad")
+        .unwrap();
     let entry = key + 8 + 3;
     let cases: [(usize, Vec<u8>, &str); 8] = [
         (0, i64::MAX.to_be_bytes().into(), "reaches from time"),
@@ -156,11 +218,19 @@ fn an_entry_of_the_index_that_cannot_be_right_costs_its_block() {
         let ran = cat(&[], &path);
         assert_eq!(Some(65), ran.last(), "{what}: {}", ran.stderr);
         let place = format!("key \"m#!~#bad\": offset {entry}: ");
-        assert!(ran.stderr.contains(what) && ran.stderr.contains(&place), "{what}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(what) && ran.stderr.contains(&place),
+            "{what}: {}",
+            ran.stderr
+        );
         let ran = cat(&["--keep-going"], &path);
         assert_eq!(Some(1), ran.last());
         // A block that does not follow the one before may have taken the place of the next.
-        assert!(text(&ran).contains(&BOTH[0].to_owned()), "{what}: {:?}", text(&ran));
+        assert!(
+            text(&ran).contains(&BOTH[0].to_owned()),
+            "{what}: {:?}",
+            text(&ran)
+        );
     }
 }
 
@@ -200,7 +270,11 @@ fn a_file_whose_frame_or_index_is_damaged_is_left_out_as_a_whole() {
         fs::write(&path, &bytes).unwrap();
         let ran = cat(&["--no-wal"], dir.path());
         assert_eq!(Some(65), ran.last(), "{what}: {}", ran.stderr);
-        assert!(ran.stderr.contains("000000002-000000001.tsm: offset ") && ran.stderr.contains(what), "{what}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("000000002-000000001.tsm: offset ") && ran.stderr.contains(what),
+            "{what}: {}",
+            ran.stderr
+        );
         assert_eq!(0, points(&ran.stdout).len(), "{what}");
         let ran = cat(&["--no-wal", "--keep-going"], dir.path());
         assert_eq!(Some(1), ran.last(), "{what}: {}", ran.stderr);
@@ -224,7 +298,10 @@ fn a_segment_that_is_damaged_costs_what_follows_in_it() {
     for (entry, what) in [
         (vec![9, 0, 0, 0, 1, 0], "unknown entry type 9"),
         (vec![1, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff], "snappy"),
-        (vec![1, 0xff, 0xff, 0xff, 0xff, 1, 0], "compressed bytes claim"),
+        (
+            vec![1, 0xff, 0xff, 0xff, 0xff, 1, 0],
+            "compressed bytes claim",
+        ),
         (raw(1, &group(9, 1)), "unknown value type 9"),
         (raw(1, &group(1, u32::MAX)), "4294967295 values in 40 bytes"),
         (raw(1, &group(4, 1 << 28)), "268435456 values in 40 bytes"),
@@ -243,8 +320,16 @@ fn a_segment_that_is_damaged_costs_what_follows_in_it() {
     let torn = &one(b"z#!~#v")[..20];
     for (bytes, said, left) in [
         ([&one(b"a#!~#v"), torn].concat(), "last entry is torn", 1),
-        ([&one(b"a#!~#v"), &[0; 20][..], &one(b"z#!~#v")].concat(), "20 zero bytes between entries", 2),
-        ([&one(b"a#!~#v"), &[0; 4096][..]].concat(), "4096 zero bytes at the end", 1),
+        (
+            [&one(b"a#!~#v"), &[0; 20][..], &one(b"z#!~#v")].concat(),
+            "20 zero bytes between entries",
+            2,
+        ),
+        (
+            [&one(b"a#!~#v"), &[0; 4096][..]].concat(),
+            "4096 zero bytes at the end",
+            1,
+        ),
     ] {
         fs::write(&path, bytes).unwrap();
         let ran = cat(&[], &path).ok();
@@ -260,7 +345,13 @@ fn tombstones_that_are_damaged_cost_their_file_and_never_bring_points_back() {
     let tombstone = dir.path().join("000000001-000000001.tombstone");
     fs::write(&path, file(0, vec![block(T + 20 * SECOND, FLOATS)])).unwrap();
     let record = |len: u32, key: &[u8]| {
-        [&len.to_be_bytes()[..], key, &i64::MIN.to_be_bytes(), &i64::MAX.to_be_bytes()].concat()
+        [
+            &len.to_be_bytes()[..],
+            key,
+            &i64::MIN.to_be_bytes(),
+            &i64::MAX.to_be_bytes(),
+        ]
+        .concat()
     };
     let with = |version: u8, body: &[u8]| [&[0, 0, 0x15, version][..], body].concat();
     let good = record(6, b"z#!~#v");
@@ -268,7 +359,10 @@ fn tombstones_that_are_damaged_cost_their_file_and_never_bring_points_back() {
     for (bytes, what) in [
         (with(2, &good[..good.len() - 1]), "ends inside a record"),
         (with(2, &record(u32::MAX, b"")), "key of 4294967295 bytes"),
-        (with(4, &crate::harness::gzip(&record(u32::MAX, b""))), "key of 4294967295 bytes"),
+        (
+            with(4, &crate::harness::gzip(&record(u32::MAX, b""))),
+            "key of 4294967295 bytes",
+        ),
         (with(4, &packed[..packed.len() / 2]), "ends inside a record"),
         (with(4, b"garbage"), "no gzip data"),
         (with(9, &good), "unknown tombstone version 9"),
@@ -278,9 +372,17 @@ fn tombstones_that_are_damaged_cost_their_file_and_never_bring_points_back() {
         fs::write(&tombstone, &bytes).unwrap();
         let ran = cat(&["--no-wal"], dir.path());
         assert_eq!(Some(65), ran.last(), "{what}: {}", ran.stderr);
-        assert!(ran.stderr.contains(".tombstone: offset ") && ran.stderr.contains(what), "{what}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(".tombstone: offset ") && ran.stderr.contains(what),
+            "{what}: {}",
+            ran.stderr
+        );
         let ran = cat(&["--no-wal", "--keep-going"], dir.path());
-        assert_eq!((Some(1), 0), (ran.last(), points(&ran.stdout).len()), "{what}");
+        assert_eq!(
+            (Some(1), 0),
+            (ran.last(), points(&ran.stdout).len()),
+            "{what}"
+        );
     }
     for (bytes, left) in [
         (with(2, &good), 4),
@@ -292,7 +394,11 @@ fn tombstones_that_are_damaged_cost_their_file_and_never_bring_points_back() {
         (vec![], 5),
     ] {
         fs::write(&tombstone, &bytes).unwrap();
-        assert_eq!(left, text(&cat(&["--no-wal"], dir.path()).ok()).len(), "{bytes:x?}");
+        assert_eq!(
+            left,
+            text(&cat(&["--no-wal"], dir.path()).ok()).len(),
+            "{bytes:x?}"
+        );
     }
 }
 
@@ -304,7 +410,11 @@ fn a_directory_of_2_0_before_its_release_is_refused() {
     fs::write(&path, tsm(&[(key, 1, vec![block(T, INTEGER)])])).unwrap();
     let ran = cat(&[], &path);
     assert_eq!(Some(65), ran.last(), "{}", ran.stderr);
-    assert!(ran.stderr.contains("before the release of 2.0"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("before the release of 2.0"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -314,7 +424,39 @@ fn output_that_cannot_be_written_is_74() {
     fs::write(&path, file(0, vec![block(T + 20 * SECOND, FLOATS)])).unwrap();
     for args in ["", "--compress"] {
         let script = format!("exec \"$@\" {args} >/dev/full");
-        let ran = run(b"", &["sh", "-c", &script, "sh", crate::harness::program("tsm-cat"), path.to_str().unwrap()]);
+        let ran = run(
+            b"",
+            &[
+                "sh",
+                "-c",
+                &script,
+                "sh",
+                crate::harness::program("tsm-cat"),
+                path.to_str().unwrap(),
+            ],
+        );
         assert_eq!(Some(74), ran.last(), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn a_file_whose_name_does_not_say_how_new_it_is_is_left_out_like_a_damaged_one() {
+    let dir = scratch();
+    for name in ["000000001-000000001.tsm", "copy.tsm"] {
+        fs::write(dir.path().join(name), file(1, vec![block(T, INTEGER)])).unwrap();
+    }
+    let ran = cat(&["--no-wal"], dir.path());
+    assert_eq!(Some(65), ran.last());
+    assert!(
+        ran.stderr.contains("copy.tsm: offset 0: file name is not"),
+        "{}",
+        ran.stderr
+    );
+    let ran = cat(&["--no-wal", "--keep-going"], dir.path());
+    assert_eq!(
+        (Some(1), 3),
+        (ran.last(), text(&ran).len()),
+        "{}",
+        ran.stderr
+    );
 }

@@ -65,6 +65,14 @@ pub(super) struct Gathered {
     pub exists: bool,
 }
 
+/// What is worth telling of the files that were found.
+#[derive(Default)]
+struct Seen {
+    strays: Vec<Remark>,
+    /// Files whose names do not say how new they are.
+    faults: Vec<Trouble>,
+}
+
 /// Open all files of a shard. Remarks go to `shard`.
 pub(super) fn gather(
     disk: &dyn Disk,
@@ -82,9 +90,9 @@ pub(super) fn gather(
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut strays = Vec::new();
-        let segments = open_log(disk, files, &held, &mut strays)?;
-        let data = open_data(disk, files, &held, &mut strays, tries >= TRIES)?;
+        let mut seen = Seen::default();
+        let segments = open_log(disk, files, &held, &mut seen)?;
+        let data = open_data(disk, files, &held, &mut seen, tries >= TRIES)?;
         // Its files were moved about between listing and opening, or a snapshot was finished meanwhile.
         let is_settled = match &data {
             None => false,
@@ -92,7 +100,10 @@ pub(super) fn gather(
         };
         match data {
             Some(data) if is_settled || tries >= TRIES => {
-                shard.remarks.append(&mut strays);
+                shard.remarks.append(&mut seen.strays);
+                for fault in seen.faults {
+                    shard.bear(fault, keep_going)?;
+                }
                 if !is_settled {
                     let place = files.wal.clone().unwrap_or_default();
                     shard.remarks.push(Remark::Restless(place));
@@ -114,7 +125,7 @@ fn open_log(
     disk: &dyn Disk,
     files: &Files,
     held: &[Opened],
-    strays: &mut Vec<Remark>,
+    seen: &mut Seen,
 ) -> Result<Vec<Opened>, Trouble> {
     let mut paths: Vec<_> = files
         .named
@@ -128,7 +139,7 @@ fn open_log(
             .into_iter()
             .partition(|path| place::segment_id(path).is_some());
         paths.extend(segments);
-        note_strays(folder, others, strays);
+        note_strays(folder, others, &mut seen.strays);
     }
     paths.sort_by_cached_key(|path| (place::segment_id(path), path.clone()));
     let mut opened = Vec::new();
@@ -151,7 +162,7 @@ fn open_data(
     disk: &dyn Disk,
     files: &Files,
     held: &[Opened],
-    strays: &mut Vec<Remark>,
+    seen: &mut Seen,
     is_last: bool,
 ) -> Result<Option<Vec<Pair>>, Trouble> {
     let mut paths: Vec<_> = files
@@ -165,7 +176,7 @@ fn open_data(
         let (data, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|path| has_extension(path, "tsm"));
-        note_strays(folder, without_companions(others, &data), strays);
+        note_strays(folder, without_companions(others, &data), &mut seen.strays);
         paths.extend(data);
     }
     let is_data = |held: &&Opened| !is_held_segment(held) && !has_extension(&held.0, "tombstone");
@@ -177,7 +188,8 @@ fn open_data(
             Some(rank) => ranked.push((rank, path)),
             None if is_alone => ranked.push(((0, 0), path)),
             None => {
-                return Err(Trouble::new(&path, Error::new(0, ErrorKind::FileName)));
+                let error = Error::new(0, ErrorKind::FileName);
+                seen.faults.push(Trouble::new(&path, error));
             }
         }
     }
