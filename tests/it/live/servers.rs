@@ -49,7 +49,7 @@ impl Server {
     pub fn influxd_with_users() -> Self {
         let dir = scratch();
         let (port, rpc) = (free_port(), free_port());
-        let text = config(dir.path(), port, rpc);
+        let text = config(dir.path(), port, rpc, "");
         fs::write(dir.path().join("influxdb.conf"), text).unwrap();
         let mut command = influxd(dir.path());
         command.env("INFLUXDB_HTTP_AUTH_ENABLED", "true");
