@@ -1,5 +1,7 @@
 //! Storage files that no server would write: a log segment with any keys, values and times.
 
+pub mod disk;
+
 /// A value of the log.
 pub enum Value<'a> {
     Float(f64),
