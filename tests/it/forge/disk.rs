@@ -242,9 +242,14 @@ pub struct Tombstone {
     body: Option<Body>,
 }
 
+/// A gzip member to be written.
+fn gzip(file: BufWriter<File>) -> Box<GzEncoder<BufWriter<File>>> {
+    Box::new(GzEncoder::new(file, Compression::fast()))
+}
+
 enum Body {
     Plain(BufWriter<File>),
-    Member(GzEncoder<BufWriter<File>>),
+    Member(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl Tombstone {
@@ -257,7 +262,7 @@ impl Tombstone {
         }
         let body = match version {
             1 | 2 => Body::Plain(file),
-            3 | 4 => Body::Member(GzEncoder::new(file, Compression::fast())),
+            3 | 4 => Body::Member(gzip(file)),
             _ => panic!("no such version: {version}"),
         };
         Self {
@@ -288,7 +293,7 @@ impl Tombstone {
         self.body = match self.body.take() {
             Some(Body::Member(member)) => {
                 let file = member.finish().unwrap();
-                Some(Body::Member(GzEncoder::new(file, Compression::fast())))
+                Some(Body::Member(gzip(file)))
             }
             other => other,
         };

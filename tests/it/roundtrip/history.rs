@@ -333,11 +333,14 @@ fn range() -> impl Strategy<Value = Range> {
     ]
 }
 
-/// A TSM file, and what was deleted of it: in which version, of which keys, each in a gzip member of its own or not.
+/// A key, a range, and whether a gzip member begins with it.
+type Deleted = (Index, Range, bool);
+
+/// A TSM file, and what was deleted of it, in which version.
 #[derive(Clone, Debug)]
 struct FilePlan {
     keys: BTreeMap<usize, Held>,
-    tombstone: Option<(u8, Vec<(Index, Range, bool)>)>,
+    tombstone: Option<(u8, Vec<Deleted>)>,
 }
 
 fn file() -> impl Strategy<Value = FilePlan> {
