@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use lineflow::cli::{self, tsm_cat};
 
 fn main() -> ExitCode {
-    cli::main(tsm_cat::run::run)
+    cli::main_with(tsm_cat::known::parse, tsm_cat::run::run)
 }

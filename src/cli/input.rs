@@ -117,7 +117,7 @@ fn stdin(example: &str, kind: Option<Compression>) -> anyhow::Result<Input> {
 pub fn sizes(paths: &[PathBuf]) -> Option<u64> {
     let size = |path: &PathBuf| {
         let data = std::fs::metadata(path).ok()?;
-        (data.is_file() && path != Path::new("-")).then(|| data.len())
+        (data.is_file() && path != Path::new("-")).then_some(data.len())
     };
     paths.iter().map(size).sum()
 }

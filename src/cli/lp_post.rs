@@ -29,7 +29,7 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | lp-post --host https://ex
 #[derive(clap::Parser, Debug)]
 #[command(name = "lp-post", version, group = clap::ArgGroup::new("one_bucket").multiple(true))]
 pub struct Args {
-    /// URL of the server, http or https; may have a path
+    /// URL of the server, http or https; may have a path; or unix:PATH, a socket of this machine
     ///
     /// Without it, and without a profile of the influx command, nothing is sent: there is no default.
     #[arg(

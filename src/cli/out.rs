@@ -1,5 +1,6 @@
-//! Standard output that tells "the reader is gone" from every other error.
+//! Output that tells "the reader is gone" from every other error.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -10,10 +11,15 @@ use super::{input, signal, tty};
 /// What is written at once: larger writes into a 64 KiB pipe are slower, not faster.
 const BLOCK: usize = 64 << 10;
 
-/// Standard output behind a buffer. Nothing is flushed on drop: call `finish`.
+/// What messages call standard output.
+const STDOUT: &str = "standard output";
+
+/// Standard output, or a file, behind a buffer. Nothing is flushed on drop: call `finish`.
 #[derive(Debug)]
 pub struct Out {
     file: File,
+    /// What messages call it.
+    name: Cow<'static, str>,
     buf: Vec<u8>,
     /// Drawn on the terminal that the output goes to as well.
     progress: Progress,
@@ -22,13 +28,23 @@ pub struct Out {
 impl Out {
     /// The standard output of this process.
     pub fn stdout() -> anyhow::Result<Self> {
-        let file = input::duplicate(io::stdout()).map_err(closed)?;
+        let file = input::duplicate(io::stdout()).map_err(|err| closed(err, STDOUT))?;
         input::enlarge_pipe(&file);
-        Ok(Self {
+        Ok(Self::new(file, STDOUT.into()))
+    }
+
+    /// A file that is open for writing, and what messages call it.
+    pub fn file(file: File, name: String) -> Self {
+        Self::new(file, name.into())
+    }
+
+    fn new(file: File, name: Cow<'static, str>) -> Self {
+        Self {
             file,
+            name,
             buf: Vec::with_capacity(2 * BLOCK),
             progress: Progress::default(),
-        })
+        }
     }
 
     /// Stay clear of the progress if both go to a terminal.
@@ -62,7 +78,7 @@ impl Out {
             // Not worth a copy.
             self.flush()?;
             let written = self.progress.suspend(|| self.file.write_all(bytes));
-            return written.map_err(closed);
+            return written.map_err(|err| closed(err, &self.name));
         }
         self.buf.extend_from_slice(bytes);
         if self.buf.len() < BLOCK {
@@ -89,7 +105,7 @@ impl Out {
             .progress
             .suspend(|| blocks.try_for_each(|block| self.file.write_all(block)));
         self.buf.clear();
-        result.map_err(closed)?;
+        result.map_err(|err| closed(err, &self.name))?;
         Ok(signal::check()?)
     }
 
@@ -97,13 +113,13 @@ impl Out {
     pub fn finish(&mut self) -> anyhow::Result<()> {
         let result = self.progress.suspend(|| self.file.write_all(&self.buf));
         self.buf.clear();
-        result.map_err(closed)
+        result.map_err(|err| closed(err, &self.name))
     }
 }
 
-fn closed(err: io::Error) -> anyhow::Error {
+fn closed(err: io::Error, name: &str) -> anyhow::Error {
     match err.kind() {
         io::ErrorKind::BrokenPipe => Closed.into(),
-        _ => anyhow::Error::new(err).context("standard output"),
+        _ => anyhow::Error::new(err).context(name.to_owned()),
     }
 }

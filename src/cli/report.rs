@@ -37,6 +37,17 @@ pub fn finish(
     figures: &Figures,
     result: anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
+    finish_with(program, args, figures, &[], result)
+}
+
+/// The same with words that only the summary holds, each with its name.
+pub fn finish_with(
+    program: &str,
+    args: &Args,
+    figures: &Figures,
+    words: &[(&str, String)],
+    result: anyhow::Result<Outcome>,
+) -> anyhow::Result<Outcome> {
     let status = match &result {
         Ok(Outcome::Complete) => 0,
         Ok(Outcome::Partial) => exit::PARTIAL,
@@ -46,7 +57,7 @@ pub fn finish(
     if wanted || args.verbose || tty::is_terminal(tty::Stream::Stderr) {
         let _ = writeln!(io::stderr(), "{program}: {}", line(figures));
     }
-    let written = write_summary(program, args, figures, status);
+    let written = write_summary(program, args, figures, words, status);
     result.and_then(|outcome| written.map(|()| outcome))
 }
 
@@ -58,13 +69,21 @@ fn line(figures: &Figures) -> String {
     words.join(", ")
 }
 
-fn write_summary(program: &str, args: &Args, figures: &Figures, status: u8) -> anyhow::Result<()> {
+fn write_summary(
+    program: &str,
+    args: &Args,
+    figures: &Figures,
+    words: &[(&str, String)],
+    status: u8,
+) -> anyhow::Result<()> {
     let Some(path) = &args.summary else {
         return Ok(());
     };
     let mut json = Map::new();
     json.insert("program".into(), Value::from(program));
     json.insert("status".into(), Value::from(status));
+    let words = words.iter();
+    json.extend(words.map(|(name, word)| ((*name).to_owned(), Value::from(word.as_str()))));
     json.extend(
         figures
             .iter()

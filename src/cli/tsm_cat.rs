@@ -3,24 +3,33 @@
 mod buckets;
 mod findings;
 mod intake;
+pub mod known;
+mod list;
+mod looks;
 pub mod run;
+mod schema;
+mod since;
 mod sink;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bstr::BString;
 
 use super::exit::Failure;
+use super::out::Out;
+use super::outfile::OutFile;
 use super::{report, value};
 use crate::export::Options;
 use crate::lp::glob::Glob;
+use crate::lp::validate::Target;
 use crate::tsm::ReadError;
 use crate::tsm::place::Error;
 use crate::tsm::shard::Trouble;
 use crate::tsm::tree::{Logs, Refused, Wanted};
+use since::Since;
 
 /// The name of the program.
 pub const NAME: &str = "tsm-cat";
@@ -35,6 +44,7 @@ pub const EXAMPLE: &str = "tsm-cat /var/lib/influxdb | gzip >export.lp.gz";
 /// database, retention policy and shard the points are from.
 #[derive(clap::Parser, Debug)]
 #[command(name = "tsm-cat", version)]
+#[command(group = clap::ArgGroup::new("looking").args(["list", "context_only", "schema"]).conflicts_with("rejects"))]
 pub struct Args {
     /// Root, data directory, database, policy or shard directory, or single .tsm and .wal files
     ///
@@ -63,7 +73,13 @@ pub struct Args {
     /// Export this measurement, a pattern as the shell knows them; may be repeated
     ///
     /// It is compared with the name as queries see it, without the backslashes of line protocol.
-    #[arg(short, long, value_name = "GLOB", help_heading = "Selection")]
+    #[arg(
+        short,
+        long,
+        value_name = "GLOB",
+        conflicts_with_all = ["list", "context_only"],
+        help_heading = "Selection"
+    )]
     pub measurement: Vec<OsString>,
 
     /// Export points of this time and later
@@ -81,9 +97,62 @@ pub struct Args {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = value::inclusive_time, conflicts_with = "stop", help_heading = "Selection")]
     pub end: Option<i64>,
 
+    /// Export the shards that have changed at this time or later; @FILE is the summary of a former run
+    ///
+    /// A shard has changed if a file of it was written, has come or has gone. With @FILE the time is that before the
+    /// former run looked for shards, as its --summary holds it; a file with nothing but a time will do as well. The
+    /// points of a shard that has changed are exported all. See INCREMENTS.
+    #[arg(long, value_name = "TIME|@FILE", allow_hyphen_values = true, value_parser = Since::parse, help_heading = "Selection")]
+    pub changed_since: Option<Since>,
+
+    /// Export the shards of groups that meta.db marks as deleted as well
+    #[arg(long, help_heading = "Selection")]
+    pub deleted: bool,
+
     /// Export the server's own database _internal as well
     #[arg(long, help_heading = "Selection")]
     pub internal: bool,
+
+    /// Print one row a shard and no points
+    ///
+    /// With tabs: database, policy, number of the shard, first time of its group and first time behind it, bytes of
+    /// .tsm files and of the log, last change, folder. Times are RFC 3339, as --start and --stop take them; what is
+    /// not known is empty; a name is percent-encoded as in context comments. With --start and --stop the shards whose
+    /// groups lie outside are left out.
+    #[arg(long, help_heading = "Looking first")]
+    pub list: bool,
+
+    /// Print one row for each tag and each type of a field, from indexes alone, and no points
+    ///
+    /// With tabs: database, policy, measurement, column, "tag" or "field", type, "yes" or "perhaps", number of shards
+    /// that have it, first and last of them. No block is read: what is deleted wholly is gone, but where a part is
+    /// deleted, or older values of another type may be overwritten, there is only perhaps something left. Up to
+    /// 400,000 columns of one policy are counted. Names are percent-encoded as in context comments.
+    #[arg(long, help_heading = "Looking first")]
+    pub schema: bool,
+
+    /// With --schema: print what this target refuses instead, and what mends it: serverless or core
+    ///
+    /// With tabs: database, policy, measurement, column, problem, options of lp-filter that mend it. The status is 1
+    /// if there is any. See SCHEMAS OF INFLUXDB 3.
+    #[arg(long, value_name = "TARGET", requires = "schema", value_parser = target, help_heading = "Looking first")]
+    pub validate: Option<Target>,
+
+    /// Print no header above the rows
+    #[arg(
+        long,
+        requires = "looking",
+        conflicts_with = "context_only",
+        help_heading = "Looking first"
+    )]
+    pub no_header: bool,
+
+    /// Print the contexts of all that is selected, and no points
+    ///
+    /// Enough to create buckets. Policies without shards, which only meta.db knows, have their context too, unless
+    /// shards are selected by number, time or change.
+    #[arg(long, conflicts_with = "lp_only", help_heading = "Looking first")]
+    pub context_only: bool,
 
     /// Read the log from this directory, which holds databases as "wal" does
     #[arg(
@@ -97,6 +166,13 @@ pub struct Args {
     /// Leave out the log, and with it what the server has not moved into .tsm files
     #[arg(long, help_heading = "Sources")]
     pub no_wal: bool,
+
+    /// Merge copies of one shard that lie below several PATHs, where the later PATH is newer
+    ///
+    /// As on the data nodes of a cluster. Of two values for one point that of the later PATH is printed; what was
+    /// deleted from one copy only is still in the other. Without this the same shard twice is an error.
+    #[arg(long, help_heading = "Sources")]
+    pub replicas: bool,
 
     /// Put what is unpacked into files without a name in this folder
     ///
@@ -116,29 +192,40 @@ pub struct Args {
     ///
     /// That is a block, a file whose header, index or tombstones are damaged, or the rest of a log segment. Each is
     /// told and counted, and the status is 1.
-    #[arg(long, help_heading = "Sources")]
+    #[arg(long, conflicts_with_all = ["list", "context_only"], help_heading = "Sources")]
     pub keep_going: bool,
 
     /// Print one line for each value instead of one for each point
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "looking", help_heading = "Output")]
     pub per_field: bool,
 
     /// Print points only, no comments
     ///
     /// The programs behind then know neither database nor policy, and cannot notice that a stream was cut.
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["list", "schema"], help_heading = "Output")]
     pub lp_only: bool,
+
+    /// Write to this file instead of standard output; it gets its name when it is complete
+    ///
+    /// Until then it has another name beside it. A run that fails or is stopped leaves nothing behind. A file that
+    /// exists is an error, but a device or a named pipe is written to. "-" is standard output.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Replace the file that --out names if it exists
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub force: bool,
 
     /// Compress with gzip, on all jobs
     ///
     /// Many members one behind the other, which every reader of gzip takes for one file.
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["list", "schema"], help_heading = "Output")]
     pub compress: bool,
 
     /// Threads that read, merge and print; by default as many as there are processors
     ///
     /// The output is the same whatever their number.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short, long, value_name = "N", conflicts_with = "looking", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
 
     /// Where to put values that line protocol cannot carry.
@@ -152,14 +239,30 @@ pub struct Args {
     /// What is told of the run.
     #[command(flatten)]
     pub report: report::Args,
+
+    /// The command line is one of influx_inspect, which knows where to read without being told.
+    #[arg(skip)]
+    pub is_known: bool,
 }
 
 impl Args {
     /// The paths, at least one.
-    pub fn inputs(&self) -> Vec<PathBuf> {
+    pub fn inputs(&self) -> Result<Vec<PathBuf>, Failure> {
         match self.paths.is_empty() {
-            true => vec![PathBuf::from("-")],
-            false => self.paths.clone(),
+            false => Ok(self.paths.clone()),
+            true if self.is_known => Ok(vec![home()?]),
+            true => Ok(vec![PathBuf::from("-")]),
+        }
+    }
+
+    /// Where the output goes, and the file to keep when it is complete.
+    pub fn output(&self) -> anyhow::Result<(Option<OutFile>, Out)> {
+        match self.out.as_deref().filter(|path| *path != Path::new("-")) {
+            None => Ok((None, Out::stdout()?)),
+            Some(path) => {
+                let (file, out) = OutFile::create(path, self.force)?;
+                Ok((Some(file), out))
+            }
         }
     }
 
@@ -183,6 +286,31 @@ impl Args {
             policies: names(&self.retention_policy),
             shards: self.shard.clone(),
             internal: self.internal,
+            deleted: self.deleted,
+            empty: self.context_only && !self.selects_shards(),
+        }
+    }
+
+    /// Whether some shards of a policy are wanted and others not.
+    fn selects_shards(&self) -> bool {
+        let by_time = self.start.is_some() || self.stop.is_some() || self.end.is_some();
+        by_time || !self.shard.is_empty() || self.changed_since.is_some()
+    }
+
+    /// What to print.
+    pub fn form(&self) -> Form {
+        match self {
+            Self { list: true, .. } => Form::List {
+                has_header: !self.no_header,
+            },
+            Self {
+                context_only: true, ..
+            } => Form::Contexts,
+            Self { schema: true, .. } => Form::Schema {
+                has_header: !self.no_header,
+                target: self.validate,
+            },
+            _ => Form::Points,
         }
     }
 
@@ -222,6 +350,19 @@ impl Args {
     }
 }
 
+/// Where influx_inspect reads if nobody says where.
+fn home() -> Result<PathBuf, Failure> {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let path = Path::new(&home).join(".influxdb");
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let path = path.display();
+    Err(Failure::NoInput(format!(
+        "{path}: does not exist, where influx_inspect would read (say where the data is: -datadir DIR -waldir DIR, or as in {EXAMPLE})"
+    )))
+}
+
 /// The error that tells what the trouble was, with the status it stands for.
 pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
     let place = match trouble.into() {
@@ -244,6 +385,35 @@ pub fn refused(trouble: impl Into<Refusal>) -> anyhow::Error {
         Error::Usage(_) => Failure::Usage(text).into(),
         Error::Twice(_) | Error::Damaged(_) => Failure::Data(text).into(),
         Error::Io { .. } => place.into(),
+    }
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The points in their contexts.
+    Points,
+    /// The contexts.
+    Contexts,
+    /// A row for each shard.
+    List {
+        /// With the names of the columns above.
+        has_header: bool,
+    },
+    /// A row for each column.
+    Schema {
+        /// With the names of the columns above.
+        has_header: bool,
+        /// Rows for what this target refuses instead.
+        target: Option<Target>,
+    },
+}
+
+/// A target whose rules concern many records together.
+fn target(name: &str) -> Result<Target, String> {
+    match Target::parse(name) {
+        Ok(target) if target.is_v3() => Ok(target),
+        _ => Err("is none of serverless, core".into()),
     }
 }
 
@@ -296,20 +466,57 @@ pub const MANUAL: &[(&str, &str)] = &[
          file only. Files that a server writes beside them are left alone; .bad files, files that end in .tmp and \
          others that do not belong there are told.\n\nA server may run meanwhile. What it keeps in memory only for \
          milliseconds, before it is in the log, is not seen.\n\nShards that meta.db marks as deleted are left out and \
-         counted; shards that it does not know are exported with a warning.",
+         counted, unless --deleted is given; shards that it does not know are exported with a warning.",
+    ),
+    (
+        "INCREMENTS",
+        "A run with --summary notes when it looked for shards. A later one with --changed-since @FILE exports the \
+         shards that have changed since then, whole: servers store a point that is sent again once. The time is taken \
+         before anything is listed, and two seconds more are allowed for the clocks of file systems, so what is \
+         written meanwhile is exported by one of the two runs or by both. Keep the old summary until all programs \
+         behind have ended well:\n\n    tsm-cat --changed-since @last.json --summary next.json /var/lib/influxdb |\n\
+        \x20       lp-post >refused.lp && mv next.json last.json\n\nThe first run goes without --changed-since. A summary \
+         of a run that failed is not taken. Compactions and backups change a shard as well. The times are those of \
+         the files: copies must keep them (cp -a, rsync -a), and the clock of a file server must be right.",
+    ),
+    (
+        "SCHEMAS OF INFLUXDB 3",
+        "There a measurement is a table, and a column has one type and is either tag or field. --schema --validate \
+         prints what a table or a bucket would refuse that no single record shows: a field whose type changes, a name \
+         that is tag and field, a reserved name, more than 200 columns with time (core: 500), more than 500 tables in \
+         a bucket (core: 2000 in all). lp-filter --validate checks the records besides.\n\nThe last column holds \
+         options of lp-filter, quoted for the shell, for a stream of that database and policy. Casts and renames can \
+         be given together. A cast makes a value that its new type cannot hold exactly a reject (--allow-loss rounds \
+         it). Where columns or tables are too many each row is one of several runs of lp-filter, whose outputs are \
+         together the whole: fields in tables of their own, or tables for buckets of their own; one more run with -v \
+         -m takes the other tables. The mend is empty where no option can spell the name.",
+    ),
+    (
+        "COMMAND LINES OF INFLUX_INSPECT",
+        "Those of influx_inspect export work as they are, with one dash or two and with the word export or without: \
+         -database, -retention, -datadir, -waldir, -out, -start, -end, -lponly, -compress, -tsmfile. Without -datadir \
+         and PATH they read ~/.influxdb. What differs: each point is there once and on one line (--per-field gives a \
+         line for each value); deleted values are gone; _internal is left out; without -out the text goes to standard \
+         output; a file that exists is not overwritten without --force; without -waldir the log is looked for where \
+         the layout puts it; damage is an error. A file or folder called export is spelled ./export.",
     ),
     (
         "EXAMPLES",
-        "Everything, compressed:\n\n    tsm-cat /var/lib/influxdb | gzip >export.lp.gz\n\nOne year of two \
+        "Everything, compressed:\n\n    tsm-cat --compress -o export.lp.gz /var/lib/influxdb\n\nOne year of two \
          measurements:\n\n    tsm-cat --start 2020-01-01 --stop 2021-01-01 -m cpu -m 'disk*' /var/lib/influxdb\n\nOne \
-         file that was copied here:\n\n    tsm-cat -d telegraf -r autogen 000000012-000000003.tsm",
+         file that was copied here:\n\n    tsm-cat -d telegraf -r autogen 000000012-000000003.tsm\n\nOne file for each \
+         shard, four at a time:\n\n    tsm-cat --list --no-header /var/lib/influxdb | cut -f3 |\n\
+        \x20       parallel -j4 'tsm-cat --shard {} -o shard-{}.lp /var/lib/influxdb'\n\nWhat InfluxDB \
+         Cloud Serverless would refuse, and the same data with that mended:\n\n    tsm-cat --schema --validate \
+         serverless -d telegraf /var/lib/influxdb\n\n    tsm-cat -d telegraf /var/lib/influxdb | lp-filter --cast \
+         cpu.count=float\n\nThe buckets for all of it:\n\n    tsm-cat --context-only /var/lib/influxdb | lp-split-by-bucket | lp-post --create-buckets",
     ),
     (
         "EXIT STATUS",
-        "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason: look at the \
-         messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
-         --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n74  an \
-         I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
+        "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason, or --validate \
+         found what a target refuses: look at the messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
+         --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n73  the \
+         file that --out names exists: move it away, or --force.\n\n74  an I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
          standard output went away, as with head.",
     ),
     (

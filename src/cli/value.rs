@@ -23,7 +23,8 @@ pub fn inclusive_time(text: &str) -> Result<i64, String> {
     }
 }
 
-fn now() -> i64 {
+/// The time now, in nanoseconds.
+pub fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

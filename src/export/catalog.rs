@@ -1,5 +1,7 @@
 //! What is to be exported, and in which order? The shards below all paths with what `meta.db` knows of them.
 
+mod copies;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -8,25 +10,72 @@ use std::path::{Path, PathBuf};
 use crate::tsm::backup;
 use crate::tsm::meta::{Meta, MetaError};
 use crate::tsm::place::{self, Error, Names};
-use crate::tsm::shard::Files;
+use crate::tsm::shard::{self, Disk, Extent, Files, Shard, Trouble};
 use crate::tsm::source::Source;
 use crate::tsm::tree::{self, Found, Logs, Stray, Tree, Wanted};
 
 /// One shard to export.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// Whose it is, as far as that is known.
     pub names: Names,
     /// How messages call it.
     pub label: String,
-    /// Where its files are.
-    pub files: Files,
+    /// Where its files are: once, or in several copies, the oldest first. Nowhere for a policy without shards.
+    pub copies: Vec<Located>,
     /// How long its policy keeps points, in seconds; 0 is for ever.
     pub period: Option<u64>,
     /// The first time of its group.
     pub start: Option<i64>,
+    /// The first time behind its group.
+    pub end: Option<i64>,
     /// How large its data files are together.
     pub bytes: u64,
+}
+
+/// The files of a shard in one place.
+#[derive(Clone, Debug, Default)]
+pub struct Located {
+    /// Where they are.
+    pub files: Files,
+    /// What the system says of them.
+    pub extent: Extent,
+}
+
+impl Listed {
+    /// A shard of which nothing is known but its files.
+    fn new(names: Names, label: String, files: Files) -> Self {
+        let copies = vec![Located {
+            files,
+            ..Located::default()
+        }];
+        Self {
+            names,
+            label,
+            copies,
+            ..Self::default()
+        }
+    }
+
+    /// Open it; `None` if it has gone meanwhile.
+    pub fn open(&self, disk: &dyn Disk, keep_going: bool) -> Result<Option<Shard>, Trouble> {
+        shard::open_copies(disk, self.copies.iter().map(|copy| &copy.files), keep_going)
+    }
+
+    /// Whether anything of it changed at this time or later; where nothing says when, it did.
+    fn has_changed(&self, since: i64) -> bool {
+        let changed = |copy: &Located| copy.extent.changed.is_none_or(|time| time >= since);
+        self.copies.iter().any(changed)
+    }
+
+    /// Whether its group, if it is known, has times from `first` to `last`.
+    pub fn meets(&self, first: i64, last: i64) -> bool {
+        match self.start.zip(self.end) {
+            // Servers let the times of groups run over at the ends of all time.
+            Some((start, end)) if start < end => end > first && start <= last,
+            _ => true,
+        }
+    }
 }
 
 /// Something worth telling about what was found.
@@ -51,6 +100,8 @@ pub struct Catalog {
     pub internal: u64,
     /// Shards that were left out because `meta.db` marks their group as deleted.
     pub deleted: u64,
+    /// Shards that were left out because they have not changed.
+    pub unchanged: u64,
     /// What is worth telling.
     pub notes: Vec<Note>,
     /// The folder for what is unpacked; `None` where the system keeps temporary files.
@@ -72,7 +123,7 @@ impl Catalog {
                 Some(tree) => tree,
                 None => tree::walk(path, wanted, logs)?,
             };
-            self.add_tree(path, tree);
+            self.add_tree(path, tree, wanted)?;
         }
         self.add_files(&files, wanted)
     }
@@ -89,19 +140,13 @@ impl Catalog {
             opened: vec![(name.to_path_buf(), source)],
             ..Files::default()
         };
-        self.shards.push(Listed {
-            label: name.display().to_string(),
-            names,
-            files,
-            period: None,
-            start: None,
-            bytes: 0,
-        });
+        let label = name.display().to_string();
+        self.shards.push(Listed::new(names, label, files));
         Ok(())
     }
 
     /// Add the shards of a tree.
-    pub fn add_tree(&mut self, path: &Path, tree: Tree) {
+    pub fn add_tree(&mut self, path: &Path, tree: Tree, wanted: &Wanted) -> Result<(), Error> {
         self.internal += tree.internal;
         self.notes.extend(tree.strays.into_iter().map(Note::Stray));
         if tree.without_logs {
@@ -123,14 +168,37 @@ impl Catalog {
         });
         let mut unknown = Vec::new();
         for found in tree.shards {
-            self.add_shard(found, meta.as_ref(), &mut unknown);
+            self.add_shard(found, meta.as_ref(), wanted, &mut unknown)?;
         }
         if !unknown.is_empty() {
             self.notes.push(Note::Unknown(unknown));
         }
+        for names in tree.known {
+            self.add_policy(names, meta.as_ref());
+        }
+        Ok(())
     }
 
-    fn add_shard(&mut self, found: Found, meta: Option<&Meta>, unknown: &mut Vec<String>) {
+    /// Add a policy, unless a shard of it is there.
+    fn add_policy(&mut self, names: Names, meta: Option<&Meta>) {
+        let policy = (&names.database, &names.policy);
+        let mut shards = self.shards.iter().map(|listed| &listed.names);
+        if !shards.any(|names| (&names.database, &names.policy) == policy) {
+            self.shards.push(Listed {
+                period: period(meta, &names),
+                names,
+                ..Listed::default()
+            });
+        }
+    }
+
+    fn add_shard(
+        &mut self,
+        found: Found,
+        meta: Option<&Meta>,
+        wanted: &Wanted,
+        unknown: &mut Vec<String>,
+    ) -> Result<(), Error> {
         let label = found.label();
         let Names {
             database,
@@ -145,29 +213,31 @@ impl Catalog {
                 && Some(&*known.policy) == policy.map(|name| &***name)
         });
         match known {
-            Some(known) if known.deleted => {
+            Some(known) if known.deleted && !wanted.deleted => {
+                if shard.is_some_and(|id| wanted.shards.contains(&id)) {
+                    let text = format!(
+                        "shard {label}: meta.db marks it as deleted (--deleted exports it)"
+                    );
+                    return Err(Error::Missing(text));
+                }
                 self.deleted += 1;
-                return;
+                return Ok(());
             }
             None if meta.is_some() => unknown.push(label.clone()),
             _ => {}
         }
-        let names = database.zip(policy);
-        let period = meta
-            .zip(names)
-            .and_then(|(meta, (database, policy))| meta.period(database, policy));
-        self.shards.push(Listed {
-            label,
-            period: period.map(|period| period.as_secs()),
-            start: known.map(|known| known.start),
-            bytes: 0,
-            files: found.held.unwrap_or(Files {
-                data: Some(found.data),
-                wal: found.wal,
-                ..Files::default()
-            }),
-            names: found.names,
+        let files = found.held.unwrap_or(Files {
+            data: Some(found.data),
+            wal: found.wal,
+            ..Files::default()
         });
+        self.shards.push(Listed {
+            period: period(meta, &found.names),
+            start: known.map(|known| known.start),
+            end: known.map(|known| known.end),
+            ..Listed::new(found.names, label, files)
+        });
+        Ok(())
     }
 
     /// Files of one folder are taken for files of one shard.
@@ -180,52 +250,59 @@ impl Catalog {
                 return Err(Error::Twice(format!("{}: is named twice", path.display())));
             }
             let folder = real.parent().unwrap_or(Path::new("/")).to_path_buf();
-            if let Some((_, listed)) = folders.iter_mut().find(|(known, _)| *known == folder) {
-                listed.files.named.push((*path).clone());
+            let of_folder = folders.iter_mut().find(|(known, _)| *known == folder);
+            if let Some(copy) = of_folder.and_then(|(_, listed)| listed.copies.first_mut()) {
+                copy.files.named.push((*path).clone());
                 continue;
             }
             let names = tree::names_for(path, place::names_of_file(&real), wanted)?;
-            let listed = Listed {
-                label: path.display().to_string(),
-                names,
-                files: Files {
-                    named: vec![(*path).clone()],
-                    ..Files::default()
-                },
-                period: None,
-                start: None,
-                bytes: 0,
+            let files = Files {
+                named: vec![(*path).clone()],
+                ..Files::default()
             };
-            folders.push((folder, listed));
+            let label = path.display().to_string();
+            folders.push((folder, Listed::new(names, label, files)));
         }
         self.shards
             .extend(folders.into_iter().map(|(_, listed)| listed));
         Ok(())
     }
 
-    /// Put the shards into the order of the output. The same shard twice is an error.
-    pub fn settle(&mut self) -> Result<(), Error> {
-        let shards = self.shards.iter_mut();
-        shards.for_each(|listed| listed.bytes = listed.files.bytes());
+    /// Put the shards into the order of the output. The same shard twice is an error, unless these are `replicas`.
+    pub fn settle(&mut self, replicas: bool) -> Result<(), Error> {
+        self.join_copies(replicas)?;
+        for listed in &mut self.shards {
+            let copies = listed.copies.iter_mut();
+            copies.for_each(|copy| copy.extent = copy.files.extent());
+            listed.bytes = listed.copies.iter().map(|copy| copy.extent.data).sum();
+        }
         self.shards.sort_by(|a, b| key(a).cmp(&key(b)));
-        let twins = self.shards.windows(2).find_map(|pair| match pair {
-            [a, b] if is_same(a, b) => Some((a, b)),
-            _ => None,
-        });
-        let Some((a, b)) = twins else {
+        Ok(())
+    }
+
+    /// That nothing is left but what is deleted is an error.
+    pub fn check(&self) -> Result<(), Error> {
+        if !self.shards.is_empty() || self.deleted == 0 {
             return Ok(());
-        };
-        let place = |listed: &Listed| {
-            let folder = listed.files.data.as_ref().or(listed.files.named.first());
-            folder
-                .map(|path| path.display().to_string())
-                .unwrap_or_default()
-        };
-        let (label, a, b) = (&a.label, place(a), place(b));
-        Err(Error::Twice(format!(
-            "shard {label} is there twice: {a} and {b}"
+        }
+        let n = self.deleted;
+        Err(Error::Missing(format!(
+            "there is no shard besides {n} that meta.db marks as deleted (--deleted exports them)"
         )))
     }
+
+    /// Leave out the shards that have not changed since this time.
+    pub fn keep_changed(&mut self, since: i64) {
+        let before = self.shards.len();
+        self.shards.retain(|listed| listed.has_changed(since));
+        self.unchanged += (before - self.shards.len()) as u64;
+    }
+}
+
+/// How long the policy of these names keeps points.
+fn period(meta: Option<&Meta>, names: &Names) -> Option<u64> {
+    let (database, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
+    Some(meta?.period(database, policy)?.as_secs())
 }
 
 /// What the server knows; missing is fine, as is one that cannot be used, though that is told.
@@ -257,13 +334,6 @@ fn key(listed: &Listed) -> impl Ord {
     )
 }
 
-fn is_same(a: &Listed, b: &Listed) -> bool {
-    let real = |listed: &Listed| fs::canonicalize(listed.files.data.as_ref()?).ok();
-    let is_named =
-        a.names.database.is_some() && a.names.policy.is_some() && a.names.shard.is_some();
-    (is_named && a.names == b.names) || real(a).is_some_and(|path| Some(path) == real(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,10 +346,9 @@ mod tests {
                 shard: Some(shard),
             },
             label: format!("{database}/{policy}/{shard}"),
-            files: Files::default(),
-            period: None,
             start,
-            bytes: 0,
+            copies: vec![Located::default()],
+            ..Listed::default()
         }
     }
 
@@ -300,7 +369,7 @@ mod tests {
             ],
             ..Catalog::default()
         };
-        catalog.settle().unwrap();
+        catalog.settle(false).unwrap();
         assert_eq!(
             vec!["a/p/9", "a/p/3", "a/p/4", "a/p/5", "a/q/2", "b/p/1"],
             labels(&catalog)
@@ -308,16 +377,28 @@ mod tests {
     }
 
     #[test]
-    fn the_same_shard_twice_is_refused() {
-        let mut catalog = Catalog {
-            shards: vec![
-                listed("a", "p", 1, None),
-                listed("a", "p", 2, None),
-                listed("a", "p", 1, None),
-            ],
-            ..Catalog::default()
+    fn a_group_that_ends_where_the_range_begins_is_outside() {
+        let group = Listed {
+            end: Some(20),
+            ..listed("a", "p", 1, Some(10))
         };
-        assert!(matches!(catalog.settle(), Err(Error::Twice(_))));
+        let meets = |first, last| group.meets(first, last);
+        assert_eq!(
+            [false, true, true, true, false],
+            [
+                meets(0, 9),
+                meets(0, 10),
+                meets(12, 13),
+                meets(19, 99),
+                meets(20, 99)
+            ]
+        );
+        assert!(listed("a", "p", 1, None).meets(i64::MIN, i64::MIN));
+        let over = Listed {
+            start: Some(i64::MAX - 9),
+            ..group
+        };
+        assert!(over.meets(0, 0));
     }
 
     #[test]
@@ -341,7 +422,7 @@ mod tests {
         let names: Vec<_> = catalog
             .shards
             .iter()
-            .map(|listed| (listed.names.shard, listed.files.named.len()))
+            .map(|listed| (listed.names.shard, listed.copies[0].files.named.len()))
             .collect();
         assert_eq!(vec![(Some(7), 2), (None, 1)], names);
         let twice = [paths[2].clone(), paths[2].clone()];

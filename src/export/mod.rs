@@ -7,9 +7,11 @@ mod careful;
 pub mod catalog;
 mod clock;
 mod fetch;
+pub mod judge;
 pub mod pipeline;
 pub mod plan;
 mod print;
+pub mod schema;
 mod sheet;
 mod slot;
 pub mod text;
@@ -92,6 +94,9 @@ pub enum Oddity {
     /// Values of more than one type in one shard.
     #[error("values of more than one type")]
     MixedTypes,
+    /// A name without spelling: its values are in no export, and so its columns in no schema.
+    #[error("not in the schema, as line protocol cannot carry it: {0}")]
+    Unspelled(Misfit),
     /// A key that could be cut in two ways.
     #[error("key holds the separator #!~# more than once, cut at the first as by the server")]
     Ambiguous,
@@ -432,6 +437,7 @@ mod tests {
                 self.shard.log.push(Logged {
                     key: key.as_bytes().to_vec(),
                     columns,
+                    above: self.shard.members.len(),
                 });
             }
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gzip::Packer;
 use crate::lanes::{self, Bounds, Feed};
-use crate::tsm::shard::{self, Disk, Remark, Shard, Trouble};
+use crate::tsm::shard::{Disk, Remark, Shard, Trouble};
 
 use super::catalog::Listed;
 use super::plan::Planner;
@@ -199,7 +199,7 @@ impl<'a, 'b> Walker<'a, 'b> {
     }
 
     fn shard(&self, listed: &Listed) -> Result<(), Stopped> {
-        let mut shard = match shard::open(self.disk, &listed.files, self.options.keep_going) {
+        let mut shard = match listed.open(self.disk, self.options.keep_going) {
             Ok(Some(shard)) => shard,
             Ok(None) => return self.tell(Event::Gone),
             Err(trouble) => return self.fail(trouble),

@@ -13,7 +13,7 @@ use crate::lp::escape::{self, Place};
 use crate::tsm::index::{Cursor, Entry};
 use crate::tsm::key::{self, Key};
 use crate::tsm::merge::Column;
-use crate::tsm::shard::{Member, Shard, Trouble};
+use crate::tsm::shard::{Logged, Member, Shard, Trouble};
 use crate::tsm::tombstone;
 
 use super::twins::Twins;
@@ -42,7 +42,7 @@ pub struct Planner<'a> {
     log: usize,
     /// The smallest key that has not been dealt with.
     key: Vec<u8>,
-    group: Group,
+    pub(super) group: Group,
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
     twins: Twins,
@@ -53,10 +53,12 @@ pub struct Planner<'a> {
 
 /// What a look for the next series comes to.
 #[derive(PartialEq)]
-enum Gathered {
+pub(super) enum Gathered {
+    /// It is in the group.
     Series,
     /// Nothing so far, but there is more to look at.
     Nothing,
+    /// There is none.
     End,
 }
 
@@ -71,10 +73,10 @@ struct Head<'a> {
 
 /// All that is wanted of one series, or of one key if each value gets its line.
 #[derive(Debug, Default)]
-struct Group {
-    series: Vec<u8>,
+pub(super) struct Group {
+    pub(super) series: Vec<u8>,
     names: Vec<u8>,
-    fields: Vec<Field>,
+    pub(super) fields: Vec<Field>,
     runs: Vec<Run>,
     entries: Vec<Entry>,
     deleted: Vec<(i64, i64)>,
@@ -89,15 +91,15 @@ struct Group {
 }
 
 #[derive(Debug)]
-struct Field {
+pub(super) struct Field {
     name: Range<usize>,
     runs: Range<usize>,
 }
 
 /// The blocks of one key in one file.
 #[derive(Debug)]
-struct Run {
-    origin: Origin,
+pub(super) struct Run {
+    pub(super) origin: Origin,
     /// By first time. In `Group::entries`, those that are done with left out.
     entries: Range<usize>,
     deleted: Range<usize>,
@@ -135,6 +137,14 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// The same walk for somebody who reads no block.
+    pub(super) fn of_indexes(shard: &'a Shard, options: &'a Options) -> Result<Self, Trouble> {
+        let mut planner = Self::new(shard, options)?;
+        let heads = planner.heads.iter_mut();
+        heads.for_each(|head| head.density = Density::blind());
+        Ok(planner)
+    }
+
     /// How far the walk is, in bytes of blocks. Those that are not wanted count when they are passed by.
     pub fn passed(&self) -> u64 {
         let (done, weight) = (self.group.done as u64, self.group.weight.max(1) as u64);
@@ -160,7 +170,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Collect the next series of which something is wanted.
-    fn gather(&mut self, report: &mut Report) -> Result<Gathered, Trouble> {
+    pub(super) fn gather(&mut self, report: &mut Report) -> Result<Gathered, Trouble> {
         let mut keys = 0;
         while self.smallest() {
             keys += 1;
@@ -226,7 +236,12 @@ impl<'a> Planner<'a> {
         }
         let (group, options) = (&mut self.group, self.options);
         let first = group.runs.len();
+        let mut logged = logged(self.shard, self.log, &self.key).peekable();
         for (i, head) in self.heads.iter_mut().enumerate() {
+            while let Some(next) = logged.next_if(|(_, logged)| logged.above <= i) {
+                self.log += 1;
+                group.logged(next, options, is_wanted);
+            }
             if head.cursor.key() != self.key {
                 continue;
             }
@@ -239,16 +254,9 @@ impl<'a> Planner<'a> {
                 report.bear(trouble, options.keep_going)?;
             }
         }
-        if let Some(logged) = self
-            .shard
-            .log
-            .get(self.log)
-            .filter(|logged| logged.key == self.key)
-        {
-            for (i, column) in logged.columns.iter().enumerate().filter(|_| is_wanted) {
-                group.log(Origin::Log(self.log, i), column, options);
-            }
+        for next in logged {
             self.log += 1;
+            group.logged(next, options, is_wanted);
         }
         group.field(field.field, first);
         Ok(())
@@ -314,6 +322,16 @@ impl Head<'_> {
     }
 }
 
+/// What the logs hold of a key, oldest first, from a place among all keys on; with its place.
+fn logged<'a>(
+    shard: &'a Shard,
+    from: usize,
+    key: &'a [u8],
+) -> impl Iterator<Item = (usize, &'a Logged)> {
+    let ahead = shard.log.iter().enumerate().skip(from);
+    ahead.take_while(move |(_, logged)| logged.key == key)
+}
+
 /// Whether one of the ranges covers a whole block.
 fn is_deleted(entry: &Entry, deleted: &[(i64, i64)]) -> bool {
     let at = deleted.partition_point(|(_, max)| *max < entry.max);
@@ -355,6 +373,13 @@ impl Group {
             thousands,
             is_tangled,
         });
+    }
+
+    /// Add all columns of a key of the log.
+    fn logged(&mut self, (at, logged): (usize, &Logged), options: &Options, is_wanted: bool) {
+        for (i, column) in logged.columns.iter().enumerate().filter(|_| is_wanted) {
+            self.log(Origin::Log(at, i), column, options);
+        }
     }
 
     /// Add a column of the log, cut into stretches that stand for blocks.
@@ -416,11 +441,11 @@ impl Group {
         let parts = unit.parts.len();
         for field in &self.fields {
             let pieces = unit.pieces.len();
-            for run in self.runs.get(field.runs.clone()).unwrap_or_default() {
+            for run in self.field_runs(field).1 {
                 self.pieces(run, from, to, unit);
             }
             if unit.pieces.len() > pieces {
-                let name = unit.name(self.names.get(field.name.clone()).unwrap_or_default());
+                let name = unit.name(self.field_runs(field).0);
                 let pieces = pieces..unit.pieces.len();
                 unit.parts.push(Part { name, pieces });
             }
@@ -459,7 +484,7 @@ impl Group {
         else {
             return;
         };
-        let ranges = self.deleted.get(run.deleted.clone()).unwrap_or_default();
+        let ranges = self.deleted(run);
         let met = ranges
             .iter()
             .filter(|(min, max)| *max >= from && *min <= to);
@@ -472,8 +497,18 @@ impl Group {
         }
     }
 
-    fn entries(&self, run: &Run) -> &[Entry] {
+    pub(super) fn entries(&self, run: &Run) -> &[Entry] {
         self.entries.get(run.entries.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn deleted(&self, run: &Run) -> &[(i64, i64)] {
+        self.deleted.get(run.deleted.clone()).unwrap_or_default()
+    }
+
+    /// The key of a field, and what there is of it in each file and in the log, oldest first.
+    pub(super) fn field_runs(&self, field: &Field) -> (&[u8], &[Run]) {
+        let name = self.names.get(field.name.clone()).unwrap_or_default();
+        (name, self.runs.get(field.runs.clone()).unwrap_or_default())
     }
 
     /// Where a slice that starts at `from` ends, and what it weighs.

@@ -82,6 +82,7 @@ mod tests {
         let logged = |key: &&str| Logged {
             key: key.as_bytes().to_vec(),
             columns: Vec::new(),
+            above: 0,
         };
         let shard = Shard {
             log: keys.iter().map(logged).collect(),

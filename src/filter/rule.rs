@@ -127,6 +127,44 @@ pub fn spelled(place: Place, name: &[u8]) -> Result<(), String> {
     }
 }
 
+/// How a pattern that means this name alone is typed; `None` if no word of an option can hold it.
+pub fn typed_pattern(name: &[u8]) -> Option<String> {
+    let mut pattern = String::new();
+    for c in typeable(name)?.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    Some(pattern)
+}
+
+/// How `MEASUREMENT.NAME` is typed, where the measurement is this one alone.
+pub fn typed_place(measurement: &[u8], name: &[u8]) -> Option<String> {
+    let measurement = typed_pattern(measurement)?
+        .replace('.', "\\.")
+        .replace('=', "\\=");
+    let name = typed_name(name)?;
+    // A backslash before the dot or the equals sign would take its meaning away.
+    (!measurement.ends_with('\\')).then(|| format!("{measurement}.{name}"))
+}
+
+/// How a name before an equals sign is typed.
+pub fn typed_name(name: &[u8]) -> Option<String> {
+    let name = typeable(name)?;
+    let typed = name
+        .replace('=', "\\=")
+        .replace('!', "\\!")
+        .replace('.', "\\.");
+    (!name.is_empty() && !name.ends_with('\\')).then_some(typed)
+}
+
+/// A name that can stand in a word on one line.
+fn typeable(name: &[u8]) -> Option<&str> {
+    let name = name.to_str().ok()?;
+    (!name.contains(char::is_control)).then_some(name)
+}
+
 /// The pattern before the first dot and the name behind it.
 fn split_measurement(text: &str) -> Option<(Glob, BString)> {
     let dot = (0..text.len()).find(|i| text.as_bytes()[*i] == b'.' && !is_escaped(text, *i))?;
@@ -158,6 +196,8 @@ fn unescape(text: &str) -> BString {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -186,6 +226,38 @@ mod tests {
         for bad in ["dc", "=x", "dc=~(", "!=x"] {
             assert!(TagTest::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_typed_for_a_name_reads_as_that_name_alone(
+            measurement in "[ab.=!*?\\[\\]\\\\é -]{1,6}", name in "[ab.=!*?\\[\\]\\\\é -]{1,6}", other in "[ab.\\\\]{1,3}",
+        ) {
+            let (m, n) = (measurement.as_bytes(), name.as_bytes());
+            let matches = |glob: &Glob| (glob.matches(m), other == measurement || !glob.matches(other.as_bytes()));
+            prop_assert_eq!((true, true), matches(&Glob::new(typed_pattern(m).unwrap().as_bytes())));
+            match typed_place(m, n) {
+                Some(typed) => {
+                    let rule = NameRule::parse(&format!("{typed}=new")).unwrap();
+                    prop_assert_eq!((true, true), matches(&rule.measurement));
+                    prop_assert_eq!((&name, "new"), (&rule.name.to_string(), &*rule.new.to_string()));
+                    prop_assert_eq!(name, NameRule::parse_name(&typed).unwrap().name.to_string());
+                }
+                None => prop_assert!(measurement.ends_with('\\') || name.ends_with('\\')),
+            }
+            if let Some(typed) = typed_name(m) {
+                prop_assert_eq!(measurement, rename(&format!("{typed}=new")).unwrap().0.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_word_can_hold_is_not_typed() {
+        for bad in [&b"a\nb"[..], b"a\tb", b"a\xff"] {
+            assert_eq!(None, typed_pattern(bad));
+            assert_eq!(None, typed_place(b"m", bad));
+        }
+        assert_eq!(None, typed_name(b""));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod bucket;
 pub mod client;
 pub mod limits;
+pub mod name;
 pub mod profile;
 pub mod retry;
 pub mod said;

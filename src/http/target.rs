@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::http::name::Rules;
 use crate::http::query_value;
 
 /// A family of servers: which endpoint takes points, how bodies are limited, how names are read.
@@ -138,42 +139,9 @@ impl Target {
         self == Self::Oss2
     }
 
-    /// Why the server can have no bucket of this name, if it cannot.
-    pub fn misnamed(self, bucket: &str) -> Option<&'static str> {
-        let first = bucket.as_bytes().first().copied().unwrap_or(b'/');
-        let plain = |more: &[u8]| {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
-            bucket.bytes().all(is_plain)
-        };
-        let parts = || bucket.split('/');
-        match self {
-            Self::Serverless | Self::Cloud | Self::Oss2
-                if first == b'_' || bucket.contains('"') =>
-            {
-                Some("names must not begin with _ nor hold a double quote")
-            }
-            Self::Serverless | Self::Cloud if bucket.chars().count() < 2 => {
-                Some("names have two characters at least")
-            }
-            Self::Clustered | Self::Dedicated if bucket.len() > 64 || !plain(b"_-/") => {
-                Some("names are up to 64 of A-Z, a-z, 0-9, _, - and /")
-            }
-            Self::Core | Self::Enterprise
-                if !first.is_ascii_alphanumeric()
-                    || !plain(b"_-/")
-                    || bucket.ends_with('/')
-                    || parts().count() > 2
-                    || bucket.len() > 511 =>
-            {
-                Some(
-                    "names are of A-Z, a-z, 0-9, _ and -, begin with a letter or digit, and hold one / at most",
-                )
-            }
-            Self::V1 if first == b'/' || parts().any(|part| matches!(part, "." | "..")) => {
-                Some("it is no DATABASE/POLICY")
-            }
-            _ => None,
-        }
+    /// Which names of buckets the server takes.
+    pub fn names(self) -> Rules {
+        Rules::named(self.name()).unwrap_or_default()
     }
 
     /// Path and query of the request that writes into `bucket`, times in nanoseconds.
@@ -284,27 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_server_cannot_have_are_known() {
-        let bad = |target: Target, name: &str| target.misnamed(name).is_some();
-        let long = "x".repeat(65);
-        for (target, names) in [
-            (Target::Serverless, ["_a", "a\"b", "x"]),
-            (Target::Cloud, ["_a", "a\"b", ""]),
-            (Target::Oss2, ["_a", "a\"b", "_"]),
-            (Target::Core, ["a b/r", "a/b/c", "a/"]),
-            (Target::Enterprise, ["_a", "ä", ""]),
-            (Target::Clustered, ["a b", "a.b", long.as_str()]),
-            (Target::Dedicated, ["a\"", "a.b", long.as_str()]),
-            (Target::V1, ["", "/r", "../r"]),
-        ] {
-            for name in names {
-                assert!(bad(target, name), "{target} {name}");
-            }
-            for name in ["example-db/autogen", "d_1/r"] {
-                assert!(!bad(target, name), "{target} {name}");
-            }
+    fn every_target_has_rules_for_names() {
+        for target in Target::ALL {
+            assert!(Rules::named(target.name()).is_some(), "{target}");
         }
-        assert!(!bad(Target::VictoriaMetrics, "_ \"x"));
-        assert!(!bad(Target::Serverless, "a b/c.d"));
+        assert_eq!(Target::ALL.len() + 1, Rules::names().count());
     }
 }

@@ -495,10 +495,10 @@ impl Poster {
     fn ensure(&mut self, bucket: &str, context: &Context) -> Result<(), Error> {
         let found = self.found();
         if let Some(Found::Target(target)) = found
-            && let Some(why) = target.misnamed(bucket)
+            && let Err(refused) = target.names().check(bucket.as_bytes())
         {
             return Err(Error::Setting(format!(
-                "bucket {bucket}: {target} can have none of this name: {why} (lp-split-by-bucket --map {bucket}=NAME renames it)"
+                "{refused} (lp-split-by-bucket --map {bucket}=NAME renames it)"
             )));
         }
         if !self.create {

@@ -6,7 +6,6 @@
 pub mod annotate;
 pub mod exec;
 
-pub mod name;
 pub mod outgoing;
 pub mod path;
 pub mod plan;
@@ -22,8 +21,8 @@ use std::rc::Rc;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::http::name::{Refused, Rules};
 use crate::lp::Context;
-use name::{Refused, Rules};
 use template::{Template, Unnamed};
 
 /// Two lines for one name that say different things.

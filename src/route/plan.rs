@@ -310,7 +310,7 @@ pub fn command(row: &Row) -> Vec<u8> {
 }
 
 /// A word that every shell takes as it is.
-fn quoted(word: &[u8]) -> Vec<u8> {
+pub fn quoted(word: &[u8]) -> Vec<u8> {
     let plain = |c: &u8| c.is_ascii_alphanumeric() || b"-_./:@%+,".contains(c);
     if !word.is_empty() && word.iter().all(plain) {
         return word.to_vec();

@@ -59,10 +59,10 @@ pub enum Unnamed {
     Time,
     /// The target would refuse the name, which comes from the point.
     #[error(transparent)]
-    Point(super::name::Refused),
+    Point(crate::http::name::Refused),
     /// The target would refuse the name, which comes from the context or is given.
     #[error(transparent)]
-    Given(super::name::Refused),
+    Given(crate::http::name::Refused),
     /// The stream cannot say that a bucket has no period after it said one for another.
     #[error(
         "nothing says how long bucket {0} keeps points, and for another bucket of the stream --map-file does (add a line for {0})"

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::file::File;
+use super::key;
 use super::source::Source;
 use super::{Bytes, Error, ErrorKind, ReadError};
 
@@ -246,6 +247,9 @@ impl Survey {
                 return Err(Error::new(at, ErrorKind::KeyOrder).into());
             }
             last = replaced(last, cursor.key());
+            if survey.keys == 0 && key::is_pre_release(&last) {
+                return Err(Error::new(at, ErrorKind::PreRelease).into());
+            }
             survey.keys += 1;
             survey.entries(&mut cursor, &file.blocks(), &mut next)?;
         }

@@ -45,6 +45,13 @@ pub fn measurement(series: &[u8]) -> &[u8] {
     series.get(..end).unwrap_or_default()
 }
 
+/// Whether a key is one of 2.0 before its release: two ids, and the measurement as a tag called NUL.
+pub fn is_pre_release(key: &[u8]) -> bool {
+    const TAG: &[u8] = b",\0=";
+    let prefix = key.get(..40).unwrap_or(key);
+    prefix.windows(TAG.len()).position(|bytes| bytes == TAG).is_some_and(|at| at >= 16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

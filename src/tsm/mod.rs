@@ -63,6 +63,9 @@ pub enum ErrorKind {
     /// A key that does not sort behind the one before it.
     #[error("key is not greater than the one before it")]
     KeyOrder,
+    /// Keys that hold the ids of organisation and bucket: only alpha and beta versions of 2.0 wrote such files.
+    #[error("written by a server from before the release of 2.0, whose keys nobody reads (upgrade it first)")]
+    PreRelease,
     /// A key without any block.
     #[error("key without blocks")]
     NoEntries,

@@ -55,7 +55,7 @@ pub struct Place {
 }
 
 /// Whose a shard is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Names {
     /// The database.
     pub database: Option<BString>,
@@ -359,16 +359,15 @@ fn height(path: &Path) -> Result<Option<Level>, Error> {
         return Ok(Some(Level::Shard));
     }
     let mut layer = vec![path.to_path_buf()];
-    let mut weak = None;
+    let (mut weak, mut denied) = (None, None);
     for level in [Level::Policy, Level::Database, Level::Data] {
         let mut next = Vec::new();
         for folder in layer {
-            // What cannot be listed is met again, and named, when the tree is walked.
-            next.extend(
-                list(&folder)
-                    .map(|(folders, _)| folders)
-                    .unwrap_or_default(),
-            );
+            // If a shard is found elsewhere, this is met again, and named, when the tree is walked.
+            match list(&folder) {
+                Ok((folders, _)) => next.extend(folders),
+                Err(err) => denied = denied.or(Some(err)),
+            }
         }
         let numbered = |dir: &&PathBuf| dir.file_name().and_then(shard_id).is_some();
         if next
@@ -385,7 +384,10 @@ fn height(path: &Path) -> Result<Option<Level>, Error> {
         }
         layer = next;
     }
-    Ok(weak)
+    match denied.filter(|_| weak.is_none()) {
+        Some(err) => Err(err),
+        None => Ok(weak),
+    }
 }
 
 fn holds_shard_files(folder: &Path) -> bool {

@@ -4,11 +4,10 @@
 //! into a TSM file are seen at least once; if a segment has gone when all files are open, a snapshot came between
 //! and everything is opened again, so that the log can count as newest.
 
+mod extent;
 mod gather;
 mod packed;
 
-use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +21,7 @@ use super::tombstone::{self, Tombstones};
 use super::wal;
 use super::{Note, ReadError};
 
+pub use extent::Extent;
 pub use gather::{Disk, System};
 use gather::{Opened, gather};
 
@@ -112,26 +112,6 @@ pub struct Packed {
     pub spool: Option<PathBuf>,
 }
 
-impl Files {
-    /// How large the TSM files are together, as far as the system tells.
-    pub fn bytes(&self) -> u64 {
-        let listed = self
-            .data
-            .iter()
-            .filter_map(|folder| fs::read_dir(folder).ok());
-        let listed = listed.flatten().flatten().map(|entry| entry.path());
-        let all = listed.chain(self.named.iter().cloned());
-        let data = all.filter(|path| path.extension() == Some(OsStr::new("tsm")));
-        let sizes = data
-            .filter_map(|path| fs::metadata(path).ok())
-            .map(|meta| meta.len());
-        let is_data = |(path, _): &&(PathBuf, Source)| path.extension() != Some(OsStr::new("wal"));
-        let opened = self.opened.iter().filter(is_data);
-        let opened = opened.map(|(_, source)| source.len()).sum::<u64>();
-        sizes.sum::<u64>() + opened + self.packed.as_ref().map_or(0, Packed::bytes)
-    }
-}
-
 /// One TSM file of a shard.
 #[derive(Debug)]
 pub struct Member {
@@ -152,6 +132,8 @@ pub struct Logged {
     pub key: Vec<u8>,
     /// Settled; more than one if the log holds more than one type. They share no time.
     pub columns: Vec<Column>,
+    /// How many of the shard's TSM files, from the first, are older. All, unless the shard is made of copies.
+    pub above: usize,
 }
 
 /// Something worth telling that costs no data.
@@ -170,7 +152,7 @@ pub enum Remark {
 pub struct Shard {
     /// Oldest first.
     pub members: Vec<Member>,
-    /// What is newer than all of them, keys ascending.
+    /// What is in the log, keys ascending; of one key the older first.
     pub log: Vec<Logged>,
     /// What is worth telling.
     pub remarks: Vec<Remark>,
@@ -200,6 +182,23 @@ pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<S
     shard.check_entries(keep_going)?;
     shard.replay(opened.segments, keep_going)?;
     Ok(Some(shard))
+}
+
+/// Open the copies of a shard, from the oldest to the newest; `None` if nothing of any is there any more.
+pub fn open_copies<'a>(
+    disk: &dyn Disk,
+    copies: impl Iterator<Item = &'a Files>,
+    keep_going: bool,
+) -> Result<Option<Shard>, Trouble> {
+    let mut all: Option<Shard> = None;
+    for files in copies {
+        let copy = open(disk, files, keep_going)?;
+        all = match (all, copy) {
+            (Some(older), Some(copy)) => Some(copy.over(older)),
+            (older, copy) => copy.or(older),
+        };
+    }
+    Ok(all)
 }
 
 fn member(
@@ -267,18 +266,26 @@ impl Shard {
                 self.bear(Trouble::new(&path, err), keep_going)?;
             }
         }
-        self.log = cache.finish().into_iter().map(Logged::from).collect();
-        Ok(())
-    }
-}
-
-impl From<wal::Entry> for Logged {
-    fn from(entry: wal::Entry) -> Self {
         let column = |(times, values): wal::Column| Column { times, values };
-        Self {
+        let logged = |entry: wal::Entry| Logged {
             key: entry.key.into(),
             columns: entry.columns.into_iter().map(column).collect(),
-        }
+            above: self.members.len(),
+        };
+        self.log = cache.finish().into_iter().map(logged).collect();
+        Ok(())
+    }
+
+    /// This copy on top of an older one: all of it is newer, its TSM files over the log of the other.
+    fn over(mut self, mut older: Self) -> Self {
+        let below = older.members.len();
+        self.log.iter_mut().for_each(|logged| logged.above += below);
+        older.members.append(&mut self.members);
+        older.log.append(&mut self.log);
+        older.log.sort_by(|a, b| a.key.cmp(&b.key));
+        older.remarks.append(&mut self.remarks);
+        older.damage.append(&mut self.damage);
+        older
     }
 }
 

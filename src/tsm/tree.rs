@@ -1,6 +1,7 @@
 //! Which shards are there below a path? Databases, policies and shards of the data and the log side together.
 
 mod backups;
+mod known;
 mod logs;
 mod names;
 mod unpack;
@@ -33,6 +34,10 @@ pub struct Wanted {
     pub shards: Vec<u64>,
     /// The database `_internal` as well, though nobody names it.
     pub internal: bool,
+    /// Shards that `meta.db` marks as deleted as well.
+    pub deleted: bool,
+    /// Policies without shards as well, which only `meta.db` knows.
+    pub empty: bool,
 }
 
 /// One shard, and where its files are.
@@ -53,6 +58,8 @@ pub struct Found {
 pub struct Tree {
     /// The shards that are wanted.
     pub shards: Vec<Found>,
+    /// The policies that are wanted, as `meta.db` lists them; only if those without shards are wanted.
+    pub known: Vec<Names>,
     /// Where `meta.db` should be.
     pub meta: Option<PathBuf>,
     /// The `meta.db` of an archive.
@@ -102,6 +109,7 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
         None => None,
     };
     walker.check_names(&place)?;
+    walker.know(&place);
     walker.descend(place.level, place.names, place.data, wal)?;
     walker.finish()
 }
@@ -289,7 +297,7 @@ impl Walker<'_> {
 
     fn finish(self) -> Result<Tree, Error> {
         self.check()?;
-        if self.tree.shards.is_empty() {
+        if self.tree.shards.is_empty() && self.tree.known.is_empty() {
             let hint = if self.tree.internal > 0 {
                 " besides those of _internal (--internal)"
             } else {
@@ -395,7 +403,7 @@ mod tests {
             databases: names(databases),
             policies: names(policies),
             shards: shards.to_vec(),
-            internal: false,
+            ..Wanted::default()
         }
     }
 

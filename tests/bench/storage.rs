@@ -173,6 +173,7 @@ fn shard(fields: usize, values: &Values) -> Shard {
             shard.log.push(Logged {
                 key: key.into_bytes(),
                 columns,
+                above: 0,
             });
         }
     }

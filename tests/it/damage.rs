@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
+use lineflow::tsm::meta::Meta;
 use lineflow::tsm::shard::{self, Files, System, Trouble};
 
-use crate::harness::{fixture, scratch};
+use crate::harness::{fixture, run, scratch};
 
 fn options(keep_going: bool) -> Options {
     Options {
@@ -100,6 +101,168 @@ fn key_bytes(file: &[u8]) -> Vec<bool> {
         at += 2 + n + 3 + 28 * number(at + 2 + n + 1, 2);
     }
     is_key
+}
+
+/// All storage files among the fixtures but those that are damaged already, by extension.
+fn fixtures(extension: &str) -> Vec<String> {
+    fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            match entry.unwrap().path() {
+                path if path.is_dir() => walk(&path, all),
+                path => all.push(path),
+            }
+        }
+    }
+    let (data, mut all) = (fixture(""), Vec::new());
+    walk(&data, &mut all);
+    all.retain(|path| path.extension().is_some_and(|e| e == extension));
+    all.sort();
+    let name = |path: &PathBuf| path.strip_prefix(&data).unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<_> = all.iter().map(name).collect();
+    let is_damaged = |name: &String| name.contains("-broken/") || name.contains("/torn/");
+    names.retain(|name| !is_damaged(name));
+    assert!(!names.is_empty());
+    names
+}
+
+/// Small numbers that depend on a seed only.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+}
+
+impl Subject {
+    /// With one bit changed: an error or the same points, unless it is in the name of a key.
+    fn flip(&self, file: &str, at: usize, bit: usize, is_key: bool) {
+        let mut bad = self.bytes.clone();
+        bad[at] ^= 1 << bit;
+        fs::write(&self.path, &bad).unwrap();
+        let fate = fate(&self.path, &self.text);
+        let is_fine = matches!(fate, Fate::Error | Fate::Same) || is_key;
+        assert!(is_fine, "{file}: byte {at}, bit {bit}: {fate:?}");
+    }
+
+    /// Cut to so many bytes, which leaves no index.
+    fn cut(&self, file: &str, n: usize) {
+        fs::write(&self.path, &self.bytes[..n]).unwrap();
+        assert_eq!(Fate::Error, fate(&self.path, &self.text), "{file}: cut at {n}");
+    }
+}
+
+#[test]
+fn a_sample_of_flips_and_cuts_over_all_tsm_files_never_changes_a_point() {
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    for file in fixtures("tsm") {
+        let subject = subject(&file);
+        let is_key = key_bytes(&subject.bytes);
+        for _ in 0..4 {
+            let at = dice.below(subject.bytes.len());
+            subject.flip(&file, at, dice.below(8), is_key[at]);
+            subject.cut(&file, dice.below(subject.bytes.len()));
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn every_tsm_file_cut_at_every_length_is_an_error() {
+    for file in fixtures("tsm") {
+        let subject = subject(&file);
+        (0..subject.bytes.len()).for_each(|n| subject.cut(&file, n));
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_bit_flipped_in_any_byte_of_any_tsm_file_never_changes_a_point() {
+    for file in fixtures("tsm") {
+        let subject = subject(&file);
+        let is_key = key_bytes(&subject.bytes);
+        // Of the few large ones a part: they are read whole for each byte.
+        let step = 1 + subject.bytes.len() / 8000;
+        for at in (0..subject.bytes.len()).step_by(step) {
+            subject.flip(&file, at, (at * 5 + 3) % 8, is_key[at]);
+        }
+    }
+}
+
+/// Damage a log in some places: no panic, and what ends one run is told in the other.
+fn damage_log(file: &str, places: impl Iterator<Item = usize>) {
+    let subject = subject(file);
+    for at in places.map(|at| at % subject.bytes.len()) {
+        let mut bad = subject.bytes.clone();
+        bad[at] ^= 1 << ((at * 5 + 3) % 8);
+        fs::write(&subject.path, &bad).unwrap();
+        fate(&subject.path, &subject.text);
+        fs::write(&subject.path, &subject.bytes[..at]).unwrap();
+        let fate = fate(&subject.path, &subject.text);
+        assert_ne!(Fate::Error, fate, "{file}: cut at {at}");
+    }
+}
+
+#[test]
+fn a_sample_of_damage_over_all_logs_is_no_panic() {
+    let mut dice = Dice(0x1234_5678_9abc_def1);
+    for file in fixtures("wal") {
+        let places: Vec<_> = (0..8).map(|_| dice.below(1 << 20)).collect();
+        damage_log(&file, places.into_iter());
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn damage_in_any_byte_of_any_log_is_no_panic() {
+    for file in fixtures("wal") {
+        let n = fs::metadata(fixture(&file)).unwrap().len() as usize;
+        damage_log(&file, (0..n).step_by(1 + n / 8000));
+    }
+}
+
+#[test]
+fn metadata_cut_or_flipped_anywhere_is_no_panic() {
+    for file in fixtures("db") {
+        let good = fs::read(fixture(&file)).unwrap();
+        for at in 0..good.len() {
+            assert!(Meta::parse(&good[..at]).is_err(), "{file}: cut at {at}");
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            let _ = Meta::parse(&bad);
+        }
+    }
+}
+
+#[test]
+fn the_program_says_what_is_damaged_and_never_panics() {
+    let mut dice = Dice(0x0dd0_5eed_0dd0_5eed);
+    let files = [fixtures("tsm"), fixtures("wal")].concat();
+    for _ in 0..60 {
+        let subject = subject(&files[dice.below(files.len())]);
+        let (at, bit) = (dice.below(subject.bytes.len()), dice.below(8));
+        let mut bad = subject.bytes.clone();
+        bad[at] ^= 1 << bit;
+        if dice.below(3) == 0 {
+            bad.truncate(at);
+        }
+        fs::write(&subject.path, &bad).unwrap();
+        let path = subject.path.to_str().unwrap();
+        let ran = run(b"", &["tsm-cat", path]);
+        assert!(!ran.stderr.contains("panicked"), "{path}: {}", ran.stderr);
+        let said = ran.stderr.lines().find(|line| line.contains("offset "));
+        match ran.last() {
+            Some(0) => {}
+            Some(65) => assert!(said.is_some_and(|line| line.contains(path)), "{}", ran.stderr),
+            other => panic!("{path}: {other:?} {}", ran.stderr),
+        }
+        let lenient = run(b"", &["tsm-cat", "--keep-going", path]);
+        let expected = if ran.last() == Some(0) { 0 } else { 1 };
+        assert_eq!(Some(expected), lenient.last(), "{}", lenient.stderr);
+    }
 }
 
 const TSM: [&str; 3] = [

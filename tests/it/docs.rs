@@ -349,7 +349,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
                 word.get_or_insert_default().extend(inner);
             }
             '\\' if chars.peek() == Some(&'\n') => drop(chars.next()),
-            '#' if word.is_none() => drop(chars.by_ref().find(|other| *other == '\n')),
+            '#' if word.is_none() => while chars.next_if(|other| *other != '\n').is_some() {},
             ' ' | '\n' | '|' | '&' | ';' | '(' | ')' => {
                 let command: &mut Vec<String> = all.last_mut().unwrap();
                 command.extend(word.take());
@@ -435,6 +435,6 @@ fn docs_show_only_command_lines_that_the_programs_take() {
 #[test]
 fn docs_commands_are_cut_where_a_shell_cuts_them() {
     let text = "a -x 'b c' <in | d >out && e # f\n";
-    let wanted = [vec!["a", "-x", "b c"], vec!["d"], vec![], vec!["e"]];
+    let wanted = [vec!["a", "-x", "b c"], vec!["d"], vec![], vec!["e"], vec![]];
     assert_eq!(wanted.to_vec(), commands(text));
 }

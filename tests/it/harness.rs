@@ -62,6 +62,21 @@ pub fn scratch() -> tempfile::TempDir {
         .unwrap()
 }
 
+/// Copy a folder and all below it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
+        match from.is_dir() {
+            true => copy(&from, &to),
+            false => std::fs::copy(from, to).map(|_| ()).unwrap(),
+        }
+    }
+}
+
 /// The bytes of a gzip file, all members.
 pub fn gunzip(path: impl AsRef<Path>) -> Vec<u8> {
     let path = path.as_ref();

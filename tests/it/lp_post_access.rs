@@ -176,3 +176,68 @@ fn trust_is_set_up_before_anything_is_sent() {
         ran.stderr
     );
 }
+
+/// A socket in the file system that leads to a server.
+fn socket_to(server: &Server, path: &std::path::Path) {
+    use std::io::copy;
+    use std::net::{Shutdown, TcpStream};
+    use std::os::unix::net::UnixListener;
+    let listener = UnixListener::bind(path).unwrap();
+    let to = server.url["http://".len()..].to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(copy(&mut from, &mut into));
+                drop(into.shutdown(Shutdown::Write));
+            });
+            std::thread::spawn(move || {
+                drop(copy(&mut &server, &mut &client));
+                drop(client.shutdown(Shutdown::Both));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_socket_of_this_machine_leads_to_its_server_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("influxdb.sock");
+    let mut n = 0;
+    let server = Server::start(move |_| {
+        n += 1;
+        match n {
+            // One that is closed before the answer, and one that is closed while it waits for the next request.
+            1 => Play::SendAndClose(Vec::new()),
+            2 => Play::SendAndClose(crate::server::STORED.to_vec()),
+            _ => stored(),
+        }
+    });
+    socket_to(&server, &path);
+    let host = format!("unix:{}", path.display());
+    let args = [
+        "--host",
+        &host,
+        "--target",
+        "v1",
+        "--batch-lines",
+        "1",
+        "-j",
+        "1",
+        "--retry-delay",
+        "1ms",
+    ];
+    let env = [
+        ("INFLUX_TOKEN", "u:p"),
+        ("http_proxy", "http://192.0.2.1:1"),
+    ];
+    let ran = run(&args, &env, STREAM);
+    assert_eq!(Some(0), ran.code, "{}", ran.stderr);
+    assert_eq!(RECORDS, server.writes()[1..].concat());
+    assert_eq!("/write?db=d&rp=r&precision=ns", server.requests()[0].path);
+    let nobody = format!("unix:{}", dir.path().join("nobody").display());
+    let ran = run(&["--host", &nobody, "--target", "v1"], &[], STREAM);
+    assert_eq!(Some(78), ran.code, "{}", ran.stderr);
+    assert!(ran.stderr.contains("no such socket"), "{}", ran.stderr);
+}

@@ -5,7 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::harness::{Ran, entries, fixture, fixture_arg, gunzip, pipeline, points, run, scratch};
+use crate::forge::meta;
+use crate::harness::{
+    Ran, copy, entries, fixture, fixture_arg, gunzip, pipeline, points, run, scratch,
+};
 
 fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
@@ -40,20 +43,6 @@ fn values(text: &[u8]) -> Vec<String> {
     }
     all.sort();
     all
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (
-            entry.as_ref().unwrap().path(),
-            to.join(entry.unwrap().file_name()),
-        );
-        match from.is_dir() {
-            true => copy(&from, &to),
-            false => fs::copy(from, to).map(|_| ()).unwrap(),
-        }
-    }
 }
 
 #[test]
@@ -594,12 +583,9 @@ fn a_shard_marked_as_deleted_is_left_out_and_an_unknown_one_is_not() {
         &dir.path().join("data/db0/autogen/7"),
     );
     fs::create_dir_all(dir.path().join("meta")).unwrap();
-    // Database db0, policy autogen: shard 1, and shard 2 in a group that is deleted.
-    let hex = "0800100218012a610a0364623012076175746f67656e1a510a076175746f67656e1000188080a4c9ffc1890120012a1c0801108080c085bae9959916188080e4ceb9ab9f9a1620002a0208012a1b08021000188080a4c9ffc1890120808080c5ddf0959a162a020802380040024802";
-    let bytes = (0..hex.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap());
-    fs::write(dir.path().join("meta/meta.db"), bytes.collect::<Vec<_>>()).unwrap();
+    let groups = vec![meta::group(1, 0, 9, false), meta::group(2, 9, 99, true)];
+    let known = meta::file(&[("db0", "autogen", 0, groups)]);
+    fs::write(dir.path().join("meta/meta.db"), known).unwrap();
     let ran = cat(&["--no-wal", "--verbose", root]).ok();
     assert_eq!("# CONTEXT-SHARD:7", comments(&ran.stdout)[4]);
     assert_eq!(6, comments(&ran.stdout).len());

@@ -179,12 +179,8 @@ impl Line {
     /// Whether the server would take writes into a bucket.
     pub fn ping(&self, bucket: &str, sink: &Sink) -> anyhow::Result<()> {
         let server = &self.server;
-        if let Some(why) = server.target.misnamed(bucket) {
-            let text = format!(
-                "bucket {bucket}: {} can have none of this name: {why}",
-                server.target
-            );
-            return Err(Failure::Config(text).into());
+        if let Err(refused) = server.target.names().check(bucket.as_bytes()) {
+            return Err(Failure::Config(refused.to_string()).into());
         }
         self.front().ping(bucket).map_err(failure)?;
         sink.note(&format!("{} takes writes into {bucket}", server.url));

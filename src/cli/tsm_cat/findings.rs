@@ -30,7 +30,9 @@ pub struct Findings {
     explained: u64,
     /// The key of the latest warning: one for each key is enough.
     latest: Vec<u8>,
-    /// Bytes of blocks read.
+    /// Blocks read.
+    pub blocks: u64,
+    /// Their bytes.
     pub bytes: u64,
     /// Drawn on the terminal where all is told.
     progress: Progress,
@@ -78,6 +80,7 @@ impl Findings {
     pub fn take(&mut self, report: &mut Report) -> anyhow::Result<()> {
         self.points += report.points;
         self.values += report.values;
+        self.blocks += report.blocks;
         self.bytes += report.bytes;
         for finding in report.findings.drain(..) {
             self.finding(finding)?;

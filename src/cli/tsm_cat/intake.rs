@@ -70,7 +70,7 @@ fn archived(from: Box<dyn Read>, args: &Args, wanted: &Wanted) -> anyhow::Result
             "--wal-dir cannot go with a tar archive on standard input (pack the log with the data)";
         return Err(Failure::Usage(text.into()).into());
     }
-    if args.inputs().len() > 1 {
+    if args.inputs()?.len() > 1 {
         let text = "a tar archive on standard input cannot go with another PATH";
         return Err(Failure::Usage(text.into()).into());
     }

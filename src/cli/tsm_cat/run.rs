@@ -8,20 +8,22 @@ use bstr::BString;
 use super::buckets::{self, Buckets};
 use super::findings::Findings;
 use super::intake::{Intake, STDIN};
+use super::since::{self, Since};
 use super::sink::Sink;
-use super::{Args, NAME, refused};
-use crate::cli::out::Out;
+use super::{Args, Form, NAME, refused};
+use crate::cli::outfile::OutFile;
 use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
-use crate::cli::{Outcome, exit, report};
+use crate::cli::{Outcome, exit, report, value};
 use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
 use crate::export::pipeline::{self, Event, Means, Piece};
 use crate::export::text::Text;
 use crate::lp::{Change, Context, stream};
+use crate::route::plan;
 use crate::tsm::place::Names;
-use crate::tsm::shard::System;
-use crate::tsm::tree::Unpacker;
+use crate::tsm::shard::{Remark, System, Trouble};
+use crate::tsm::tree::{Unpacker, Wanted};
 
 /// Level of `--compress`: at the rate at which the text is made, and a twentieth of it is left.
 const LEVEL: u32 = 1;
@@ -30,13 +32,18 @@ const LEVEL: u32 = 1;
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let progress = Progress::start(NAME, args.progress, None);
     let level = args.compress.then_some(LEVEL);
+    let options = args.options()?;
+    // Before anything is listed: what changes from here on belongs to the next run.
+    let listed = plan::time(value::now());
+    let since = args.changed_since.as_ref().map(Since::time).transpose()?;
+    let (file, out) = args.output()?;
     let mut cat = Cat {
-        options: args.options()?,
+        options,
         means: Means {
             jobs: args.jobs(),
             level,
         },
-        sink: Sink::new(Out::stdout()?.beside(&progress), level, args.lp_only),
+        sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
         progress: progress.clone(),
         catalog: Catalog {
@@ -49,53 +56,77 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         },
         archive: None,
         is_in_parts: false,
+        wanted: args.wanted(),
+        are_replicas: args.replicas,
+        problems: 0,
+        since,
         names: Names::default(),
         at: At::default(),
     };
-    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs())?;
+    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs()?)?;
     cat.findings.reject_to(rejects);
     cat.options.keep_rejects = cat.findings.keeps_rejects();
-    let exported = cat.export(&args);
-    let result = exported.and_then(|()| cat.findings.finish());
-    let result = result.map(|()| Outcome::after(cat.findings.lost()));
+    let result = match args.form() {
+        Form::Points => cat.stream(&args, Cat::points),
+        Form::Contexts => cat.stream(&args, Cat::contexts),
+        Form::List { has_header } => cat.list(&args, has_header),
+        Form::Schema { has_header, target } => cat.schema(&args, has_header, target),
+    };
+    let result = result.and_then(|()| cat.findings.finish());
+    let result = result.and_then(|()| file.map_or(Ok(()), OutFile::keep));
+    let result = result.map(|()| Outcome::after(cat.findings.lost() + cat.problems));
     progress.finish();
-    report::finish(NAME, &args.report, &cat.figures(), result)
+    let words = [(since::LISTED, listed)];
+    report::finish_with(NAME, &args.report, &cat.figures(), &words, result)
 }
 
-struct Cat {
-    options: Options,
+/// A run: what it reads, where it writes, and what it has come by.
+pub(super) struct Cat {
+    pub(super) options: Options,
     means: Means,
-    sink: Sink,
-    findings: Findings,
+    pub(super) sink: Sink,
+    pub(super) findings: Findings,
     progress: Progress,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     buckets: Buckets,
     /// The archive on standard input, as long as there may be more in it.
     archive: Option<Box<Unpacker<Box<dyn Read>>>>,
     /// Nobody knows how much of it is still to come.
     is_in_parts: bool,
+    /// What of a tree is wanted.
+    wanted: Wanted,
+    /// The same shard in several places is copies of it.
+    are_replicas: bool,
+    /// What a target would refuse.
+    pub(super) problems: u64,
+    /// Only shards that have changed since then.
+    since: Option<i64>,
     /// What the context comments so far have said of database and policy.
     names: Names,
-    at: At,
+    pub(super) at: At,
 }
 
 /// Where the export is.
 #[derive(Default)]
-struct At {
+pub(super) struct At {
     /// The number of the shard, from 1 on.
     shard: usize,
     /// The shard that the comment on the place last named, and the percentage.
     told: (usize, u64),
     /// The comment that the first points of the shard need.
-    context: Option<Change>,
+    pub(super) context: Option<Change>,
 }
 
 impl Cat {
-    /// A whole stream: begin, contexts with their points, and how it ended.
-    fn export(&mut self, args: &Args) -> anyhow::Result<()> {
+    /// A whole stream: begin, what `body` prints, and how it ended.
+    fn stream(
+        &mut self,
+        args: &Args,
+        body: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         self.sink.comment(|out| stream::print_begin(true, out));
         self.sink.flush()?;
-        let result = self.find(args).and_then(|()| self.shards());
+        let result = self.find(args).and_then(|()| body(self));
         let status = result.as_ref().err().map(exit::status);
         let (points, lost) = (self.findings.points, self.findings.lost());
         match status {
@@ -113,21 +144,21 @@ impl Cat {
         self.sink.finish()
     }
 
-    fn find(&mut self, args: &Args) -> anyhow::Result<()> {
-        let mut wanted = args.wanted();
-        self.buckets.resolve(&mut wanted);
+    /// Look for the shards, or for the first ones of an archive.
+    pub(super) fn find(&mut self, args: &Args) -> anyhow::Result<()> {
+        self.buckets.resolve(&mut self.wanted);
         let (piped, paths): (Vec<_>, Vec<PathBuf>) = args
-            .inputs()
+            .inputs()?
             .into_iter()
             .partition(|path| path == Path::new("-"));
         self.catalog
-            .add_paths(&paths, &wanted, &args.logs())
+            .add_paths(&paths, &self.wanted, &args.logs())
             .map_err(refused)?;
         if !piped.is_empty() {
-            match Intake::open(args, &wanted)? {
+            match Intake::open(args, &self.wanted)? {
                 Intake::File(source) => self
                     .catalog
-                    .add_opened(Path::new(STDIN), source, &wanted)
+                    .add_opened(Path::new(STDIN), source, &self.wanted)
                     .map_err(refused)?,
                 Intake::Archive(archive) => {
                     self.archive = Some(archive);
@@ -135,11 +166,17 @@ impl Cat {
                 }
             }
         }
+        if !self.is_in_parts {
+            self.catalog.check().map_err(refused)?;
+        }
         self.settle()
     }
 
     fn settle(&mut self) -> anyhow::Result<()> {
-        self.catalog.settle().map_err(refused)?;
+        self.catalog.settle(self.are_replicas).map_err(refused)?;
+        if let Some(since) = self.since {
+            self.catalog.keep_changed(since);
+        }
         let notes = std::mem::take(&mut self.catalog.notes);
         notes.iter().for_each(|note| self.findings.note(note));
         Ok(())
@@ -157,13 +194,19 @@ impl Cat {
         if archive.is_over() {
             self.archive = None;
         }
-        self.catalog.add_tree(Path::new(STDIN), tree);
+        let added = self.catalog.add_tree(Path::new(STDIN), tree, &self.wanted);
+        added.map_err(refused)?;
         Ok(true)
     }
 
-    fn shards(&mut self) -> anyhow::Result<()> {
+    /// Do something with all shards, which come in parts where an archive has them so.
+    pub(super) fn parts(
+        &mut self,
+        mut work: impl FnMut(&mut Self, Vec<Listed>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         loop {
-            self.listed()?;
+            let shards = std::mem::take(&mut self.catalog.shards);
+            work(self, shards)?;
             if !self.unpack()? {
                 return Ok(());
             }
@@ -171,12 +214,25 @@ impl Cat {
         }
     }
 
-    fn listed(&mut self) -> anyhow::Result<()> {
-        let shards = std::mem::take(&mut self.catalog.shards);
+    /// All points, with their contexts.
+    fn points(&mut self) -> anyhow::Result<()> {
         let (options, means) = (self.options.clone(), self.means);
-        pipeline::run(&System, &shards, &options, means, |event| {
-            self.event(event, &shards)
+        self.parts(|cat, shards| {
+            pipeline::run(&System, &shards, &options, means, |event| {
+                cat.event(event, &shards)
+            })
         })
+    }
+
+    pub(super) fn gone(&mut self, label: &str) {
+        self.findings
+            .warn(&format!("{label}: the server has dropped it meanwhile"));
+    }
+
+    pub(super) fn opened(&mut self, remarks: &[Remark], damage: &[Trouble]) {
+        let findings = &mut self.findings;
+        remarks.iter().for_each(|remark| findings.remark(remark));
+        damage.iter().for_each(|trouble| findings.damage(trouble));
     }
 
     /// Take in what comes next; gives back the text that is written.
@@ -192,15 +248,9 @@ impl Cat {
             }
             Event::Gone => {
                 let label = shards.get(self.at.shard - 1).map(|listed| &listed.label);
-                let label = label.map_or("", String::as_str);
-                self.findings
-                    .warn(&format!("{label}: the server has dropped it meanwhile"));
+                self.gone(label.map_or("", String::as_str));
             }
-            Event::Opened(remarks, damage) => {
-                let findings = &mut self.findings;
-                remarks.iter().for_each(|remark| findings.remark(remark));
-                damage.iter().for_each(|trouble| findings.damage(trouble));
-            }
+            Event::Opened(remarks, damage) => self.opened(&remarks, &damage),
             Event::Piece(piece) => return self.piece(piece, shards.len()).map(Some),
             Event::Failed(trouble) => return Err(refused(trouble)),
         }
@@ -208,7 +258,7 @@ impl Cat {
     }
 
     /// Say whose the shard is, where the one before was somebody else's.
-    fn begin(&mut self, listed: &Listed) {
+    pub(super) fn begin(&mut self, listed: &Listed) {
         let Names {
             database, policy, ..
         } = &listed.names;
@@ -281,12 +331,15 @@ impl Cat {
         vec![
             ("points", self.findings.points),
             ("values", self.findings.values),
+            ("blocks read", self.findings.blocks),
             ("bytes of blocks read", self.findings.bytes),
             ("values left out", self.findings.left_out),
             ("damaged parts left out", self.findings.damaged),
             ("warnings", self.findings.warnings),
             ("databases _internal left out", self.catalog.internal),
             ("deleted shards left out", self.catalog.deleted),
+            ("unchanged shards left out", self.catalog.unchanged),
+            ("problems of the schema", self.problems),
         ]
     }
 }

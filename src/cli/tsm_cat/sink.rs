@@ -4,7 +4,7 @@ use crate::cli::out::Out;
 use crate::cli::signal;
 use crate::gzip::Packer;
 
-/// Standard output, as it is or as gzip members.
+/// The output, as it is or as gzip members.
 pub struct Sink {
     out: Out,
     packer: Option<Packer>,

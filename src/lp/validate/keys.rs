@@ -119,23 +119,34 @@ impl Keys {
 
 /// A key that the target does not store under its name.
 fn reserved(key: &Key, text: &[u8], target: Target) -> Result<(), Fault> {
-    let (rule, what) = match (key.raw(text), key.kind) {
-        (b"time", None) => (Rule::W02, "a tag cannot be called time (rename it)"),
-        (b"time", Some(_)) => (
+    match reserved_name(key.raw(text), key.kind.is_none(), target) {
+        Some((rule, what)) => Err(Fault::new(rule, key.start, what)),
+        None => Ok(()),
+    }
+}
+
+/// Why the target does not store a tag or a field under this name.
+pub(super) fn reserved_name(
+    name: &[u8],
+    is_tag: bool,
+    target: Target,
+) -> Option<(Rule, &'static str)> {
+    Some(match name {
+        b"time" if is_tag => (Rule::W02, "a tag cannot be called time (rename it)"),
+        b"time" => (
             Rule::W04,
             "a field called time is dropped or refused (rename it)",
         ),
-        (b"_field" | b"_measurement" | b"\0" | b"\xff", None) if target == Target::V2 => (
+        b"_field" | b"_measurement" | b"\0" | b"\xff" if is_tag && target == Target::V2 => (
             Rule::W03,
             "2.x servers keep this tag key for themselves (rename it)",
         ),
-        (b"__chunk_order", kind) if target == Target::Core => {
-            let rule = kind.map_or(Rule::W02, |_| Rule::W04);
+        b"__chunk_order" if target == Target::Core => {
+            let rule = if is_tag { Rule::W02 } else { Rule::W04 };
             (rule, "InfluxDB 3 keeps this name for itself (rename it)")
         }
-        _ => return Ok(()),
-    };
-    Err(Fault::new(rule, key.start, what))
+        _ => return None,
+    })
 }
 
 /// Two keys with the same name.

@@ -42,7 +42,7 @@ mod target;
 pub(crate) mod value;
 
 pub use rule::{Fault, Rule};
-pub use target::Target;
+pub use target::{TableLimit, Target};
 
 /// Checks records for one target.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! What the servers of one kind take.
 
+use super::keys::reserved_name;
+
 /// A kind of server to write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -11,6 +13,15 @@ pub enum Target {
     Serverless,
     /// InfluxDB 3 Core.
     Core,
+}
+
+/// How many tables there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableLimit {
+    /// In one bucket.
+    Bucket(usize),
+    /// In all databases together.
+    Server(usize),
 }
 
 impl Target {
@@ -60,8 +71,22 @@ impl Target {
         }
     }
 
+    /// Why it does not store a tag or a field under this name.
+    pub fn reserves(self, name: &[u8], is_tag: bool) -> Option<&'static str> {
+        Some(reserved_name(name, is_tag, self)?.1)
+    }
+
+    /// The most tables that it holds.
+    pub fn table_limit(self) -> Option<TableLimit> {
+        match self {
+            Self::V1 | Self::V2 => None,
+            Self::Serverless => Some(TableLimit::Bucket(500)),
+            Self::Core => Some(TableLimit::Server(2000)),
+        }
+    }
+
     /// The most tags and fields that a table can hold beside the time.
-    pub(super) fn column_limit(self) -> usize {
+    pub fn column_limit(self) -> usize {
         match self {
             Self::V1 | Self::V2 => usize::MAX,
             Self::Serverless => 199,

@@ -14,10 +14,10 @@ use crate::tsm::shard::{Files, Packed};
 
 /// The shards in a folder that holds manifests of backups; `None` where it holds none.
 pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Option<Tree>, Error> {
-    if !path.is_dir() {
+    // What cannot be listed may hold a tree whose folders are known by name.
+    let Ok((_, files)) = list(path) else {
         return Ok(None);
-    }
-    let (_, files) = list(path)?;
+    };
     let is_manifest =
         |file: &&PathBuf| name_of(file).is_some_and(|name| name.ends_with_str(MANIFEST));
     let mut backup = Backup::default();

@@ -191,7 +191,12 @@ fn check(
     }
     let n = wrong.len();
     wrong.truncate(10);
-    assert!(wrong.is_empty(), "{n} wrong of {}:\n{}", found.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{n} wrong of {}:\n{}",
+        found.len(),
+        wrong.join("\n")
+    );
     back
 }
 
@@ -214,7 +219,11 @@ fn come_and_go(port: u16, stop: &AtomicBool) {
 fn live_every_export_of_a_directory_in_use_is_whole() {
     let server = Server::influxd_with(RESTLESS);
     let (port, stop) = (server.port, Arc::new(AtomicBool::new(false)));
-    query(port, "", "CREATE DATABASE live WITH DURATION INF SHARD DURATION 1h NAME autogen");
+    query(
+        port,
+        "",
+        "CREATE DATABASE live WITH DURATION INF SHARD DURATION 1h NAME autogen",
+    );
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut writer = Writer {
         port,
@@ -256,8 +265,15 @@ fn live_every_export_of_a_directory_in_use_is_whole() {
     back += check(port, &ledger.lock().unwrap().now, &[], &found(&ran)).len();
     let names = files(&server.root().join("data/live"));
     let compacted = names.iter().filter(|name| !name.contains("-000000001.tsm"));
-    println!("{exports} exports of {} points; {} files; {back} came back in the server; said:\n{told}", found(&ran).len(), names.len());
-    assert!(exports >= 10 && compacted.count() > 0, "{exports} exports, {names:?}");
+    println!(
+        "{exports} exports of {} points; {} files; {back} came back in the server; said:\n{told}",
+        found(&ran).len(),
+        names.len()
+    );
+    assert!(
+        exports >= 10 && compacted.count() > 0,
+        "{exports} exports, {names:?}"
+    );
 }
 
 fn files(folder: &Path) -> Vec<String> {

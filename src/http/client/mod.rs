@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Error, Proxy};
 
 use crate::http::{Answer, Carrier, Payload, Target, Token, Trouble};
+
+#[cfg(unix)]
+mod socket;
 
 /// What is read of an answer's body: 1.x and 2.x repeat every line they cannot read.
 const BODY_AT_MOST: u64 = 1 << 20;
@@ -27,8 +31,12 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 100_000;
 /// The URL of a server, to which the paths of its endpoints are appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// Without a slash at the end.
+    /// As it was typed, without a slash at the end.
+    text: String,
+    /// What requests are made of, without a slash at the end.
     url: String,
+    /// The socket that leads there.
+    socket: Option<PathBuf>,
     host: String,
     port: Option<u16>,
     is_https: bool,
@@ -41,7 +49,10 @@ impl Base {
     ///
     /// A sentence that says what a URL of a server looks like.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let example = "a server is named like https://example.com or http://localhost:8086";
+        let example = "a server is named like https://example.com, http://localhost:8086 or unix:/run/influxdb.sock";
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::of_socket(text, path);
+        }
         let url = text.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| format!("not a URL; {example}"))?;
         let is_https = match uri.scheme_str() {
@@ -65,16 +76,35 @@ impl Base {
             return Err(format!("it ends with a query or a fragment; {example}"));
         }
         Ok(Self {
+            text: url.to_owned(),
             url: url.to_owned(),
+            socket: None,
             host: host.trim_matches(['[', ']']).to_ascii_lowercase(),
             port: uri.port_u16(),
             is_https,
         })
     }
 
+    /// A server of this machine behind a socket.
+    fn of_socket(text: &str, path: &str) -> Result<Self, String> {
+        // A URL may say that it names no host by two slashes more.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || cfg!(not(unix)) {
+            return Err("a socket is named by its whole path: unix:/run/influxdb.sock".to_owned());
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            url: "http://localhost".to_owned(),
+            socket: Some(path.into()),
+            host: "localhost".to_owned(),
+            port: None,
+            is_https: false,
+        })
+    }
+
     /// The URL as text.
     pub fn as_str(&self) -> &str {
-        &self.url
+        &self.text
     }
 
     /// Whether the server is this machine.
@@ -160,7 +190,7 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let Settings { base, token, .. } = &settings;
         if token.is_some() && !base.is_https && !base.is_loopback() && !settings.allow_http {
-            return Err(SetupError::PlainToken(base.url.clone()));
+            return Err(SetupError::PlainToken(base.text.clone()));
         }
         let roots = roots(&settings.trust)?;
         let agent = agent(&settings, roots)?;
@@ -235,6 +265,10 @@ impl Client {
                 | ErrorKind::ConnectionReset
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::BrokenPipe => Trouble::Closed(err.to_string()),
+                ErrorKind::NotFound if !self.answered => Trouble::Lasting(format!(
+                    "{}: there is no such socket",
+                    self.settings.base.text
+                )),
                 // What the TLS library makes of a certificate that it does not trust, and of a server without TLS.
                 ErrorKind::InvalidData if !self.answered => Trouble::Lasting(err.to_string()),
                 _ if text.contains("failed to lookup address") => self.unknown_host(&text),
@@ -369,7 +403,11 @@ fn agent(settings: &Settings, roots: RootCerts) -> Result<Agent, SetupError> {
         .timeout_recv_response(Some(settings.answer))
         .timeout_recv_body(Some(settings.answer))
         .build();
-    Ok(config.new_agent())
+    Ok(match &settings.base.socket {
+        #[cfg(unix)]
+        Some(path) => socket::agent(config, path.clone()),
+        _ => config.new_agent(),
+    })
 }
 
 /// The proxy that the environment names for this server.
@@ -457,8 +495,21 @@ mod tests {
             "http:///a",
             "http://u@h",
             "http://h?a",
+            "unix:",
+            "unix:x.sock",
+            "unix://x.sock",
         ] {
             assert!(Base::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_this_machine_and_keeps_its_name() {
+        for text in ["unix:/run/x.sock", "unix:///run/x.sock"] {
+            let base = base(text);
+            assert_eq!(text, base.as_str());
+            assert_eq!(Some(PathBuf::from("/run/x.sock")), base.socket);
+            assert!(base.is_loopback());
         }
     }
 
