@@ -1,10 +1,9 @@
 //! Storage files that no server would write: a log segment with any keys, values and times, TSM files, metadata.
 
+pub mod disk;
 pub mod meta;
 pub mod tsm;
 pub mod wal;
-
-pub mod disk;
 
 /// A value of the log.
 pub enum Value<'a> {

@@ -5,6 +5,7 @@
 //! the servers' rules as the tests have them. `PROPTEST_CASES` raises the number of histories.
 
 mod history;
+mod names;
 mod spelling;
 
 use std::collections::BTreeMap;
@@ -84,7 +85,7 @@ fn case() -> impl Strategy<Value = Case> {
         compress,
     });
     let shards = proptest::collection::vec(history::shard(), 1..4);
-    (history::clock(), history::keys(), shards, wanted(), means).prop_map(
+    (history::clock(), names::keys(), shards, wanted(), means).prop_map(
         |(clock, keys, shards, wanted, means)| Case {
             clock,
             keys,
