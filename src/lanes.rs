@@ -47,15 +47,16 @@ struct State<W, R> {
     is_closed: bool,
     /// Nobody wants anything any more.
     is_stopped: bool,
-    /// Threads that sleep: feeding, working, taking.
-    sleeping: [usize; 3],
+    /// Threads that sleep: feeding, taking.
+    sleeping: [usize; 2],
+    /// By number, whether a worker sleeps.
+    idle: Vec<bool>,
 }
 
-/// Who can sleep.
+/// Who can sleep, workers aside.
 #[derive(Clone, Copy)]
 enum Who {
     Feeder,
-    Worker,
     Taker,
 }
 
@@ -63,7 +64,9 @@ enum Who {
 struct Line<W, R> {
     bounds: Bounds,
     state: Mutex<State<W, R>>,
-    bells: [Condvar; 3],
+    bells: [Condvar; 2],
+    /// One for each worker.
+    calls: Vec<Condvar>,
 }
 
 type Guard<'a, W, R> = MutexGuard<'a, State<W, R>>;
@@ -79,9 +82,11 @@ impl<W, R> Line<W, R> {
                 cost: 0,
                 is_closed: false,
                 is_stopped: false,
-                sleeping: [0; 3],
+                sleeping: [0; 2],
+                idle: vec![false; bounds.jobs.get()],
             }),
             bells: Default::default(),
+            calls: (0..bounds.jobs.get()).map(|_| Condvar::new()).collect(),
         }
     }
 
@@ -105,9 +110,40 @@ impl<W, R> Line<W, R> {
         }
     }
 
+    fn rest<'a>(&self, worker: usize, mut state: Guard<'a, W, R>) -> Guard<'a, W, R> {
+        let (Some(idle), Some(call)) = (state.idle.get_mut(worker), self.calls.get(worker)) else {
+            return state;
+        };
+        *idle = true;
+        let woken = call.wait(state);
+        let mut state = woken.unwrap_or_else(PoisonError::into_inner);
+        // Whatever woke it: it is awake.
+        if let Some(idle) = state.idle.get_mut(worker) {
+            *idle = false;
+        }
+        state
+    }
+
+    /// Wake the first worker that sleeps. Where there is work for few only few ever work, and memory that one
+    /// has given back is there for the next piece: the allocator keeps some for each thread.
+    fn call(&self, state: &mut Guard<'_, W, R>) {
+        let Some(first) = state.idle.iter().position(|idle| *idle) else {
+            return;
+        };
+        if let (Some(idle), Some(call)) = (state.idle.get_mut(first), self.calls.get(first)) {
+            *idle = false;
+            call.notify_one();
+        }
+    }
+
+    fn wake_all(&self) {
+        let all = self.bells.iter().chain(&self.calls);
+        all.for_each(Condvar::notify_all);
+    }
+
     fn stop(&self) {
         self.lock().is_stopped = true;
-        self.bells.iter().for_each(Condvar::notify_all);
+        self.wake_all();
     }
 
     fn put(&self, place: Place<W, R>, cost: usize) -> bool {
@@ -118,13 +154,13 @@ impl<W, R> Line<W, R> {
         if state.is_stopped {
             return false;
         }
-        let who = match &place {
-            Place::Todo(_) => Who::Worker,
-            _ => Who::Taker,
-        };
+        let is_work = matches!(place, Place::Todo(_));
         state.line.push_back((place, cost));
         state.cost += cost;
-        self.wake(who, &state);
+        match is_work {
+            true => self.call(&mut state),
+            false => self.wake(Who::Taker, &state),
+        }
         true
     }
 
@@ -143,11 +179,11 @@ impl<W, R> Line<W, R> {
 
     fn close(&self) {
         self.lock().is_closed = true;
-        self.bells.iter().for_each(Condvar::notify_all);
+        self.wake_all();
     }
 
-    /// The next piece of work that nobody has begun with, and its number.
-    fn begin(&self) -> Option<(usize, W)> {
+    /// The next piece of work that nobody has begun with, and its number, for the worker that asks.
+    fn begin(&self, worker: usize) -> Option<(usize, W)> {
         let mut state = self.lock();
         loop {
             if state.is_stopped {
@@ -165,7 +201,7 @@ impl<W, R> Line<W, R> {
                 }
                 Some(_) => state.begun += 1,
                 None if is_closed => return None,
-                None => state = self.sleep(Who::Worker, state),
+                None => state = self.rest(worker, state),
             }
         }
     }
@@ -264,11 +300,11 @@ pub fn run<W: Send, R: Send, D: FnMut(W) -> R, E>(
             feed(&Feed(line));
             line.close();
         });
-        for _ in 0..bounds.jobs.get() {
+        for own in 0..bounds.jobs.get() {
             scope.spawn(move || {
                 let _alarm = Alarm(line);
                 let mut work = worker();
-                while let Some((number, piece)) = line.begin() {
+                while let Some((number, piece)) = line.begin(own) {
                     line.end(number, work(piece));
                 }
             });

@@ -195,6 +195,17 @@ impl Values {
         }
     }
 
+    /// How many bytes of memory they take, strings without their spans.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Float(v) => 8 * v.capacity(),
+            Self::Integer(v) => 8 * v.capacity(),
+            Self::Boolean(v) => v.capacity(),
+            Self::String(v) => v.bytes.capacity(),
+            Self::Unsigned(v) => 8 * v.capacity(),
+        }
+    }
+
     /// Keep the first `n` values only.
     pub fn truncate(&mut self, n: usize) {
         match self {

@@ -23,6 +23,8 @@ use super::{Options, Report};
 const BUDGET: usize = 32 << 20;
 /// What a thousand values may take of it.
 const WEIGHT: usize = 16 << 10;
+/// What a byte of packed strings may take beyond its weight: it can hold 22, and they become text.
+const STRING: usize = 28;
 /// Buffers up to this size are used again.
 const KEPT: usize = 2 << 20;
 
@@ -237,7 +239,7 @@ impl<'a, 'b> Walker<'a, 'b> {
                 piece.done = ahead;
                 done = ahead;
             }
-            let cost = unit.weight * WEIGHT + unit.text;
+            let cost = unit.weight * WEIGHT + unit.text + unit.strings * STRING;
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

@@ -18,7 +18,7 @@ use crate::tsm::tombstone;
 
 use super::twins::Twins;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::weigh::{Density, Sweep, weight};
+use super::weigh::{self, Density, Sweep, weight};
 use super::{Finding, Oddity, Options, Report};
 
 /// Weight of a slice with few fields and of a unit of short series. A thousand numbers weigh 1 and take 16 KB decoded.
@@ -470,6 +470,7 @@ impl Group {
         let first = unit.pieces.len();
         let deleted = unit.deleted.len();
         for entry in met.filter(|entry| entry.max >= from) {
+            unit.strings += weigh::strings(run.origin, entry);
             unit.pieces.push(Piece {
                 origin: run.origin,
                 entry: *entry,

@@ -63,6 +63,8 @@ pub struct Unit {
     pub weight: usize,
     /// How long the text may become, in bytes.
     pub text: usize,
+    /// Bytes of packed strings. How much they hold is not known before they are read.
+    pub strings: usize,
 }
 
 impl Unit {
@@ -75,6 +77,7 @@ impl Unit {
         self.deleted.clear();
         self.weight = 0;
         self.text = 0;
+        self.strings = 0;
     }
 
     /// Append a name.

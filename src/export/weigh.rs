@@ -80,11 +80,19 @@ impl Density {
     }
 }
 
+/// How many bytes of packed strings a block is, by what the index says.
+pub fn strings(origin: Origin, entry: &Entry) -> usize {
+    match origin {
+        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => entry.size as usize,
+        _ => 0,
+    }
+}
+
 /// What it takes to decode a block, as far as that can be foreseen.
 pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     let size = entry.size as usize;
     let by_size = match origin {
-        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => 1 + size / 4096,
+        Origin::File(..) if strings(origin, entry) > 0 => 1 + size / 4096,
         Origin::File(..) => 1 + size / 16384,
         Origin::Log(..) => 1,
     };

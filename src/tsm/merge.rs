@@ -8,6 +8,9 @@ use std::ops::{Range, RangeInclusive};
 
 use crate::rows::{Kind, Values};
 
+/// Memory of one column that is used again.
+const KEPT: usize = 1 << 20;
+
 /// Values of one field and their times: as many of the one as of the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -248,9 +251,11 @@ impl Merger {
         out.append(&mut self.columns);
     }
 
-    /// Give back a column for its memory.
+    /// Give back a column for its memory, if that is not too much to keep.
     pub fn reclaim(&mut self, column: Column) {
-        self.spare.push(column);
+        if column.values.memory() <= KEPT {
+            self.spare.push(column);
+        }
     }
 
     /// Merge the first column with the second, the third with the fourth, and so on.

@@ -1,5 +1,6 @@
 //! Storage files that no server would write: a log segment with any keys, values and times, TSM files, metadata.
 
+pub mod disk;
 pub mod meta;
 pub mod tsm;
 pub mod wal;

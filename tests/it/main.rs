@@ -1,6 +1,7 @@
 //! Everything that runs an executable, in one binary: a module per program, and what they share.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod damage;
 mod docs;
 mod forge;
@@ -26,6 +27,7 @@ mod lp_split_out;
 mod oracle;
 mod pipeline;
 mod proxy;
+mod roundtrip;
 mod server;
 mod tsm_cat;
 mod tsm_cat_access;

@@ -9,10 +9,10 @@ use std::fs;
 use crate::harness::{fixture, fixture_arg, gunzip, points, run};
 
 /// A value and where it belongs: series and field as spelled, time as text.
-type Record = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+pub type Record = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// Where the first unescaped one of `stops` is, by the rule of the servers' name scanners: no backslash before it.
-fn end_of_name(text: &[u8], from: usize, stops: &[u8]) -> usize {
+pub fn end_of_name(text: &[u8], from: usize, stops: &[u8]) -> usize {
     let ends = |i: &usize| stops.contains(&text[*i]) && (*i == 0 || text[*i - 1] != b'\\');
     (from..text.len()).find(ends).unwrap_or(text.len())
 }
@@ -30,7 +30,7 @@ fn end_of_value(text: &[u8], from: usize) -> usize {
 }
 
 /// One record for each field of a line.
-fn records(line: &[u8]) -> Vec<Record> {
+pub fn records(line: &[u8]) -> Vec<Record> {
     let series = end_of_name(line, 1, b" ");
     let (mut at, mut fields) = (series + 1, Vec::new());
     loop {
@@ -106,7 +106,8 @@ fn by_context(text: &[u8]) -> BTreeMap<(String, String), Vec<Record>> {
     all
 }
 
-fn decoded(text: &str) -> String {
+/// What stands behind the colon of a comment whose keyword ends in a star.
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&c, tail)) = rest.split_first() {
