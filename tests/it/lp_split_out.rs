@@ -264,3 +264,56 @@ fn a_signal_ends_the_run_even_if_a_command_never_reads() {
     let there = Pipeline::new().dir(dir.path()).input(text.as_bytes());
     assert_eq!("143\n", there.run(&[&["sh", "-c", &script]]).stdout);
 }
+
+#[test]
+fn force_replaces_the_files_of_an_earlier_run_when_the_new_ones_are_complete() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let split = |text: &str, more: &[&str]| {
+        run(
+            text.as_bytes(),
+            &[&[SPLIT, "--dir", arg(&out)], more].concat(),
+        )
+        .last()
+    };
+    assert_eq!(Some(0), split(&many(3, 2), &[]));
+    let before = files(&out);
+    assert_eq!(Some(73), split(&many(1, 1), &[]));
+    let cut = many(1, 1).replace("# STREAM-END", "# ");
+    assert_eq!(Some(65), split(&cut, &["--force"]));
+    assert_eq!(before, files(&out));
+    assert_eq!(Some(0), split(&many(1, 1), &["--force"]));
+    let names: Vec<_> = files(&out).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(vec!["INDEX.tsv", "b0.lp"], names);
+}
+
+#[test]
+fn a_folder_without_permission_is_an_error_and_holds_nothing() {
+    let dir = scratch();
+    let command = format!(
+        "mkdir out; chmod 555 out; if touch out/x; then rm out/x; exit 77; fi 2>/dev/null; {} --dir out",
+        program(SPLIT)
+    );
+    let there = Pipeline::new().dir(dir.path()).input(STREAM.as_bytes());
+    // Who may write everywhere learns nothing here.
+    let ran = there.run(&[&["sh", "-c", &command]]);
+    assert_eq!(Some(77), ran.last());
+    assert_eq!(0, files(&dir.path().join("out")).len());
+}
+
+#[test]
+fn lp_post_takes_every_part_without_further_options() {
+    let dir = scratch();
+    let out = dir.path().join("out");
+    let split = [SPLIT, "--dir", arg(&out), "--max-lines", "1", "--compress"];
+    run(STREAM.as_bytes(), &split).ok();
+    let script = format!(
+        "{} --dry-run --target serverless out/*/*.lp.gz",
+        program("lp-post")
+    );
+    let there = Pipeline::new().dir(dir.path());
+    let ran = there.run(&[&["sh", "-c", &script]]).ok();
+    for said in ["db/autogen: 2 ", "db/month: 1 "] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}

@@ -12,6 +12,7 @@ mod lp_filter;
 mod lp_post;
 mod lp_post_access;
 mod lp_post_buckets;
+mod lp_post_expired;
 mod lp_post_faults;
 mod lp_post_input;
 mod lp_post_jobs;

@@ -5,12 +5,11 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::forge::meta;
 use crate::harness::{
     Ran, copy, entries, fixture, fixture_arg, gunzip, pipeline, points, run, scratch,
 };
 
-fn cat(args: &[&str]) -> Ran {
+pub fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
 }
 
@@ -18,12 +17,12 @@ fn root() -> String {
     fixture_arg("influxdb-1.6")
 }
 
-fn broken(database: &str) -> String {
+pub fn broken(database: &str) -> String {
     fixture_arg(&format!("influxdb-1.6-broken/data/{database}"))
 }
 
 /// All comments but those that say how far the export is.
-fn comments(text: &[u8]) -> Vec<String> {
+pub fn comments(text: &[u8]) -> Vec<String> {
     let is_place = |entry: &&[u8]| entry.starts_with(b"# STREAM-AT ");
     let all = entries(text)
         .into_iter()
@@ -556,52 +555,6 @@ fn what_is_left_of_damaged_sets_is_what_the_server_had() {
     server.retain(|value| !is_hit(value));
     ours.retain(|value| !is_hit(value));
     assert_eq!(server, ours);
-}
-
-#[test]
-fn files_that_are_no_data_are_told_and_cost_nothing() {
-    let ran = cat(&["--no-wal", &broken("leftovers")]).ok();
-    for name in [
-        "000000003-000000001.tsm.tmp",
-        "000000004-000000001.tsm.bad",
-        "notes.tsm~",
-    ] {
-        assert!(ran.stderr.contains(name), "{}", ran.stderr);
-    }
-}
-
-#[test]
-fn a_shard_marked_as_deleted_is_left_out_and_an_unknown_one_is_not() {
-    let dir = scratch();
-    let root = dir.path().to_str().unwrap();
-    copy(
-        &fixture("influxdb-1.6/data/levels/hourly/68"),
-        &dir.path().join("data/db0/autogen/2"),
-    );
-    copy(
-        &fixture("influxdb-1.6/data/levels/hourly/68"),
-        &dir.path().join("data/db0/autogen/7"),
-    );
-    fs::create_dir_all(dir.path().join("meta")).unwrap();
-    let groups = vec![meta::group(1, 0, 9, false), meta::group(2, 9, 99, true)];
-    let known = meta::file(&[("db0", "autogen", 0, groups)]);
-    fs::write(dir.path().join("meta/meta.db"), known).unwrap();
-    let ran = cat(&["--no-wal", "--verbose", root]).ok();
-    assert_eq!("# CONTEXT-SHARD:7", comments(&ran.stdout)[4]);
-    assert_eq!(6, comments(&ran.stdout).len());
-    assert!(
-        ran.stderr.contains("unknown to meta.db") && ran.stderr.contains("1 deleted shards"),
-        "{}",
-        ran.stderr
-    );
-    fs::write(dir.path().join("meta/meta.db"), b"\x07").unwrap();
-    let ran = cat(&["--no-wal", root]).ok();
-    assert!(ran.stderr.contains("without periods"), "{}", ran.stderr);
-    assert!(
-        !comments(&ran.stdout)
-            .iter()
-            .any(|comment| comment.contains("PERIOD"))
-    );
 }
 
 #[test]

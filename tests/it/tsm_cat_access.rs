@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::harness::{Ran, fixture, points, program, run, scratch};
+use crate::forge::meta;
+use crate::harness::{Ran, copy, fixture, points, program, run, scratch};
+use crate::tsm_cat::{broken, cat, comments};
 
 /// A root with a database of two policies and a shard each, cold and warm.
 fn tree() -> tempfile::TempDir {
@@ -28,10 +30,6 @@ fn tree() -> tempfile::TempDir {
     }
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir
-}
-
-fn cat(args: &[&str]) -> Ran {
-    run(b"", &[&["tsm-cat"], args].concat())
 }
 
 /// As somebody whom permissions concern: nobody can shut out root.
@@ -267,5 +265,51 @@ fn outside_of_a_tree_options_are_names_and_inside_they_select() {
     assert_eq!(
         Some(66),
         cat(&["--no-wal", "--shard", "4", &at("3")]).last()
+    );
+}
+
+#[test]
+fn files_that_are_no_data_are_told_and_cost_nothing() {
+    let ran = cat(&["--no-wal", &broken("leftovers")]).ok();
+    for name in [
+        "000000003-000000001.tsm.tmp",
+        "000000004-000000001.tsm.bad",
+        "notes.tsm~",
+    ] {
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_shard_marked_as_deleted_is_left_out_and_an_unknown_one_is_not() {
+    let dir = scratch();
+    let root = dir.path().to_str().unwrap();
+    copy(
+        &fixture("influxdb-1.6/data/levels/hourly/68"),
+        &dir.path().join("data/db0/autogen/2"),
+    );
+    copy(
+        &fixture("influxdb-1.6/data/levels/hourly/68"),
+        &dir.path().join("data/db0/autogen/7"),
+    );
+    fs::create_dir_all(dir.path().join("meta")).unwrap();
+    let groups = vec![meta::group(1, 0, 9, false), meta::group(2, 9, 99, true)];
+    let known = meta::file(&[("db0", "autogen", 0, groups)]);
+    fs::write(dir.path().join("meta/meta.db"), known).unwrap();
+    let ran = cat(&["--no-wal", "--verbose", root]).ok();
+    assert_eq!("# CONTEXT-SHARD:7", comments(&ran.stdout)[4]);
+    assert_eq!(6, comments(&ran.stdout).len());
+    assert!(
+        ran.stderr.contains("unknown to meta.db") && ran.stderr.contains("1 deleted shards"),
+        "{}",
+        ran.stderr
+    );
+    fs::write(dir.path().join("meta/meta.db"), b"\x07").unwrap();
+    let ran = cat(&["--no-wal", root]).ok();
+    assert!(ran.stderr.contains("without periods"), "{}", ran.stderr);
+    assert!(
+        !comments(&ran.stdout)
+            .iter()
+            .any(|comment| comment.contains("PERIOD"))
     );
 }
