@@ -1,4 +1,4 @@
-complete -c lp-post -l host -d 'URL of the server, http or https; may have a path' -r
+complete -c lp-post -l host -d 'URL of the server, http or https; may have a path; or unix:PATH, a socket of this machine' -r
 complete -c lp-post -l target -d 'What the server is: serverless, cloud, oss2, v1, core, enterprise, clustered, dedicated, victoriametrics' -r
 complete -c lp-post -s o -l org -d 'Organisation to write for, by name or ID' -r
 complete -c lp-post -l org-id -d 'Organisation to write for, by ID alone' -r
