@@ -177,6 +177,8 @@ fn explains(rule: Rule, reading: &Reading, record: &[u8]) -> bool {
         Rule::W04 => field_keys().any(|key| key == b"time" || key == b"__chunk_order"),
         Rule::W05 => twice(field_keys().collect()),
         Rule::W13 => tag_keys().any(|tag| field_keys().any(|field| field == tag)),
+        // Behind a blank in front the servers' splitter takes everything for fields.
+        Rule::W09 => matches!(record.first(), Some(b' ' | b'\t' | 0)),
         _ => false,
     }
 }
