@@ -120,6 +120,8 @@ struct Here {
     databases: BTreeSet<BString>,
     policies: BTreeSet<(BString, BString)>,
     shards: BTreeSet<u64>,
+    /// The database `_internal`, which nobody asked for.
+    has_internal: bool,
 }
 
 struct Walker<'a> {
@@ -144,7 +146,7 @@ impl Walker<'_> {
         let below = level.below();
         for name in self.children(below, &data, wal.as_deref())? {
             let names = names.and(below, &name);
-            if !self.is_wanted(below, &names) {
+            if !self.is_taken(below, &names) {
                 continue;
             }
             let wal = wal.as_ref().map(|wal| wal.join(&name));
@@ -213,6 +215,22 @@ impl Walker<'_> {
         });
     }
 
+    /// Whether what was met is asked for; `_internal` that is not is counted once.
+    fn is_taken(&mut self, level: Level, names: &Names) -> bool {
+        if level == Level::Database && self.is_left_out(names) && !self.here.has_internal {
+            self.here.has_internal = true;
+            self.tree.internal += 1;
+        }
+        self.is_wanted(level, names)
+    }
+
+    /// Whether the names are those of `_internal` and nobody asks for it.
+    fn is_left_out(&self, names: &Names) -> bool {
+        let is_named = |name: &BString| self.wanted.databases.contains(name);
+        let internal = names.database.as_ref().filter(|name| *name == INTERNAL);
+        !self.wanted.internal && internal.is_some_and(|name| !is_named(name))
+    }
+
     /// Whether a folder is asked for; remembers that it is there.
     fn is_wanted(&mut self, level: Level, names: &Names) -> bool {
         let database = names.database.clone().unwrap_or_default();
@@ -221,11 +239,7 @@ impl Walker<'_> {
             Level::Database => {
                 self.here.databases.insert(database.clone());
                 let is_named = self.wanted.databases.contains(&database);
-                if database == INTERNAL && !is_named && !self.wanted.internal {
-                    self.tree.internal += 1;
-                    return false;
-                }
-                is_named || self.wanted.databases.is_empty()
+                is_named || (self.wanted.databases.is_empty() && !self.is_left_out(names))
             }
             Level::Policy => {
                 let policy = names.policy.clone().unwrap_or_default();
@@ -273,11 +287,8 @@ impl Walker<'_> {
 
     /// Whether what the path says at this level is wanted. `_internal` is, if the path leads there.
     fn is_fixed(&mut self, place: &Place, level: Level) -> bool {
-        let internal = self.tree.internal;
-        let wanted = self.is_wanted(level, &place.names);
-        let is_led_to = self.tree.internal > internal && self.wanted.databases.is_empty();
-        self.tree.internal = internal;
-        wanted || is_led_to
+        let is_led_to = level == Level::Database && self.is_left_out(&place.names);
+        self.is_wanted(level, &place.names) || (is_led_to && self.wanted.databases.is_empty())
     }
 
     fn shard(&mut self, names: Names, data: PathBuf, wal: Option<PathBuf>) -> Result<(), Error> {
@@ -315,6 +326,7 @@ impl Walker<'_> {
             databases,
             policies,
             shards,
+            ..
         } = &self.here;
         for name in &self.wanted.databases {
             if !databases.contains(name) {

@@ -32,6 +32,7 @@ mod roundtrip;
 mod server;
 mod tsm_cat;
 mod tsm_cat_access;
+mod tsm_cat_backups;
 mod tsm_cat_damage;
 mod tsm_cat_known;
 mod tsm_cat_list;

@@ -1,14 +1,11 @@
-//! tsm-cat on what is no folder of a 1.x server: archives on standard input, portable backups, directories of 2.x.
+//! tsm-cat on archives on standard input.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-
-use bstr::ByteSlice;
 
 use crate::harness::{
-    Pipeline, Ran, entries, fixture, fixture_arg, gzip, pipeline, points, program, run, scratch,
+    Pipeline, Ran, entries, fixture, fixture_arg, gzip, points, program, run, scratch,
 };
 
 const DATABASES: [&str; 10] = [
@@ -24,22 +21,22 @@ const DATABASES: [&str; 10] = [
     "levels",
 ];
 
-fn cat(input: &[u8], args: &[&str]) -> Ran {
+pub fn cat(input: &[u8], args: &[&str]) -> Ran {
     run(input, &[&["tsm-cat"], args].concat())
 }
 
-fn root() -> String {
+pub fn root() -> String {
     fixture_arg("influxdb-1.6")
 }
 
 /// What tar makes of some names below a folder.
-fn tar(folder: &str, args: &[&str]) -> Vec<u8> {
+pub fn tar(folder: &str, args: &[&str]) -> Vec<u8> {
     let ran = run(b"", &[&["tar", "-C", folder, "-c"], args].concat()).ok();
     ran.stdout.into()
 }
 
 /// Points with the database, policy and shard they are from, in any order.
-fn placed(text: &[u8]) -> BTreeSet<Vec<u8>> {
+pub fn placed(text: &[u8]) -> BTreeSet<Vec<u8>> {
     let (mut place, mut all) = (Vec::new(), BTreeSet::new());
     for entry in entries(text) {
         match entry.strip_prefix(b"# CONTEXT-") {
@@ -60,7 +57,7 @@ fn placed(text: &[u8]) -> BTreeSet<Vec<u8>> {
     all
 }
 
-fn comments(text: &[u8]) -> Vec<String> {
+pub fn comments(text: &[u8]) -> Vec<String> {
     let is_place = |entry: &&[u8]| entry.starts_with(b"# STREAM-AT ");
     let all = entries(text)
         .into_iter()
@@ -133,6 +130,42 @@ fn an_archive_gives_what_its_folder_gives() {
         named.sort();
         piped.sort();
         assert!(named == piped, "{args:?}");
+    }
+}
+
+#[test]
+fn a_database_that_is_left_out_counts_once_however_it_comes() {
+    let dir = scratch();
+    let folder = dir.path().join("root");
+    for below in [
+        "data/_internal/monitor/5",
+        "wal/_internal/monitor/5",
+        "data/db/rp/3",
+        "wal/db/rp/3",
+    ] {
+        std::fs::create_dir_all(folder.join(below)).unwrap();
+    }
+    let folder = folder.to_str().unwrap();
+    let member = format!("{}/data/overlap/autogen", root());
+    let shard = std::fs::read_dir(member)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    for file in std::fs::read_dir(shard).unwrap().flatten() {
+        let (path, name) = (file.path(), file.file_name());
+        for below in ["data/_internal/monitor/5", "data/db/rp/3"] {
+            std::fs::copy(&path, std::path::Path::new(folder).join(below).join(&name)).unwrap();
+        }
+    }
+    let says = |ran: Ran| ran.stderr.contains(" 1 databases _internal left out");
+    assert!(says(cat(b"", &["--verbose", folder]).ok()));
+    for order in [&["data", "wal"][..], &["wal", "data"]] {
+        assert!(
+            says(cat(&tar(folder, order), &["--verbose"]).ok()),
+            "{order:?}"
+        );
     }
 }
 
@@ -422,173 +455,5 @@ fn an_archive_is_as_strict_about_what_is_missing_as_a_folder() {
         internal.stderr.contains("--internal"),
         "{}",
         internal.stderr
-    );
-}
-
-fn backup() -> String {
-    fixture_arg("influxdb-1.6-backup")
-}
-
-fn copy(from: &str, to: &Path) {
-    run(b"", &["cp", "-r", from, to.to_str().unwrap()]).ok();
-}
-
-#[test]
-fn a_portable_backup_gives_what_the_server_had() {
-    let expected = cat(b"", &["-d", "deletes", "-d", "typeconf", &root()]).ok();
-    // Written between the first backup of this database and the second.
-    let added = b"added,host=late v=1i 1600000000000000000";
-    let ran = cat(b"", &[&backup()]).ok();
-    let mut found = points(&ran.stdout);
-    assert!(found.contains(&&added[..]));
-    found.retain(|point| point != added);
-    let sort = |points: &mut Vec<&[u8]>| points.sort();
-    let mut wanted = points(&expected.stdout);
-    sort(&mut wanted);
-    sort(&mut found);
-    assert!(wanted == found, "{} {}", wanted.len(), found.len());
-    let comments = comments(&ran.stdout);
-    let context = [
-        "# CONTEXT-DATABASE:deletes",
-        "# CONTEXT-RETENTION-POLICY:autogen",
-        "# CONTEXT-RETENTION-PERIOD:0s",
-        "# CONTEXT-SHARD:3",
-    ];
-    assert_eq!(context[..], comments[1..5]);
-    assert_eq!("", ran.stderr);
-    let ran = cat(b"", &["-d", "typeconf", "--shard", "65", &backup()]).ok();
-    assert_eq!(
-        1,
-        ran.stdout
-            .windows(14)
-            .filter(|text| text == b"CONTEXT-SHARD:")
-            .count()
-    );
-    let ran = cat(b"", &["-d", "none", &backup()]);
-    assert_eq!(Some(66), ran.last());
-    assert!(
-        ran.stderr.contains("there is deletes, typeconf"),
-        "{}",
-        ran.stderr
-    );
-}
-
-#[test]
-fn a_portable_backup_can_come_in_an_archive() {
-    let named = cat(b"", &[&backup()]).ok();
-    let bytes = tar(&backup(), &["."]);
-    for bytes in [bytes, tar(&fixture_arg(""), &["influxdb-1.6-backup"])] {
-        let piped = cat(&bytes, &[]).ok();
-        assert!(placed(&named.stdout) == placed(&piped.stdout));
-        assert_eq!(comments(&named.stdout), comments(&piped.stdout));
-    }
-}
-
-#[test]
-fn a_backup_that_is_not_whole_is_told() {
-    let dir = scratch();
-    let path = dir.path().join("b");
-    copy(&backup(), &path);
-    let (at, arg) = (|name: &str| path.join(name), path.to_str().unwrap());
-    // An archive that a newer one replaces is not missed.
-    fs::remove_file(at("20261122T184237Z.s3.tar.gz")).unwrap();
-    cat(b"", &[arg]).ok();
-    let good = fs::read(at("20261122T184240Z.s3.tar.gz")).unwrap();
-    for n in [0, 1, 100, good.len() / 2, good.len() - 1] {
-        fs::write(at("20261122T184240Z.s3.tar.gz"), &good[..n]).unwrap();
-        let ran = cat(b"", &[arg]);
-        assert_eq!(Some(65), ran.last(), "{n}: {}", ran.stderr);
-        assert!(
-            ran.stderr.contains("184240Z.s3.tar.gz: offset"),
-            "{}",
-            ran.stderr
-        );
-        let ran = cat(b"", &["--keep-going", arg]);
-        assert_eq!(Some(1), ran.last(), "{n}: {}", ran.stderr);
-        assert!(ran.stdout.ends_with(b" left-out:1\n"), "{n}");
-    }
-    fs::remove_file(at("20261122T184240Z.s3.tar.gz")).unwrap();
-    let ran = cat(b"", &[arg]);
-    assert_eq!(Some(66), ran.last());
-    assert!(
-        ran.stderr.contains("the manifest of the backup names it"),
-        "{}",
-        ran.stderr
-    );
-    assert_eq!(Some(66), cat(&tar(arg, &["."]), &[]).last());
-    // Without metadata there are no periods, and all else is there.
-    fs::remove_file(at("20261122T184240Z.meta")).unwrap();
-    let ran = cat(b"", &["-d", "typeconf", arg]).ok();
-    assert!(
-        !comments(&ran.stdout)
-            .iter()
-            .any(|comment| comment.contains("PERIOD"))
-    );
-    for text in ["", "{", "{\"files\":[{\"shardID\":1}]}"] {
-        fs::write(at("20261122T184240Z.manifest"), text).unwrap();
-        let ran = cat(b"", &[arg]);
-        assert_eq!(Some(65), ran.last());
-        assert!(
-            ran.stderr.contains("184240Z.manifest: manifest "),
-            "{}",
-            ran.stderr
-        );
-        assert_eq!(Some(65), cat(&tar(arg, &["."]), &[]).last());
-    }
-}
-
-#[test]
-fn a_directory_of_2_x_has_buckets_for_context() {
-    let (dir, id) = (scratch(), "0123456789abcdef");
-    let engine = dir.path().join("engine");
-    for side in ["data", "wal"] {
-        let from = fixture_arg(&format!("influxdb-1.6/{side}/overlap"));
-        fs::create_dir_all(engine.join(side)).unwrap();
-        copy(&from, &engine.join(side).join(id));
-    }
-    fs::create_dir_all(engine.join("replicationq")).unwrap();
-    fs::write(dir.path().join("influxd.bolt"), b"").unwrap();
-    let expected = cat(b"", &["-d", "overlap", &root()]).ok();
-    let context = |bucket: &str| {
-        [
-            format!("# CONTEXT-DATABASE:{id}"),
-            "# CONTEXT-RETENTION-POLICY:autogen".into(),
-            format!("# CONTEXT-BUCKET:{bucket}"),
-            "# CONTEXT-SHARD:2".into(),
-        ]
-    };
-    for path in [
-        dir.path(),
-        &engine,
-        &engine.join("data"),
-        &engine.join("data").join(id),
-    ] {
-        let ran = cat(b"", &[path.to_str().unwrap()]).ok();
-        assert!(points(&expected.stdout) == points(&ran.stdout));
-        assert_eq!(context(id)[..], comments(&ran.stdout)[1..5]);
-    }
-    let names = dir.path().join("names");
-    fs::write(
-        &names,
-        format!("ID\t\tName\tRetention\n{id}\tmy bucket\tinfinite\n"),
-    )
-    .unwrap();
-    let (names, engine) = (names.to_str().unwrap(), engine.to_str().unwrap());
-    let ran = cat(b"", &["--bucket-names", names, "-d", "my bucket", engine]).ok();
-    assert_eq!(context("my bucket")[..], comments(&ran.stdout)[1..5]);
-    let piped = cat(&tar(engine, &["wal", "data"]), &["--bucket-names", names]).ok();
-    assert_eq!(context("my bucket")[..], comments(&piped.stdout)[1..5]);
-    // The bucket is where the points go.
-    let post = ["lp-post", "--dry-run", "--target", "oss2", "--verbose"];
-    let ran = pipeline(b"", &[&["tsm-cat", "--bucket-names", names, engine], &post]).ok();
-    assert!(
-        ran.stderr.contains("my bucket") || ran.stdout.contains_str("my bucket"),
-        "{}",
-        ran.stderr
-    );
-    fs::write(names, "x\n").unwrap();
-    assert_eq!(
-        Some(78),
-        cat(b"", &["--bucket-names", names, engine]).last()
     );
 }

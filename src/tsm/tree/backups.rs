@@ -42,7 +42,7 @@ pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Opt
         let levels = [Level::Database, Level::Policy, Level::Shard];
         if !levels
             .into_iter()
-            .all(|level| walker.is_wanted(level, &packed.names))
+            .all(|level| walker.is_taken(level, &packed.names))
         {
             continue;
         }

@@ -26,13 +26,10 @@ impl Walker<'_> {
 
     /// Whether a policy is wanted; remembers that it is there.
     fn is_led_to(&mut self, place: &Place, names: &Names) -> bool {
-        let internal = self.tree.internal;
         // What the path itself names need not be named by an option.
-        let is_wanted = [Level::Database, Level::Policy]
+        [Level::Database, Level::Policy]
             .into_iter()
-            .all(|level| level >= place.level || self.is_wanted(level, names));
-        self.tree.internal = internal;
-        is_wanted
+            .all(|level| level >= place.level || self.is_wanted(level, names))
     }
 }
 

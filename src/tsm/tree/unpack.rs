@@ -122,7 +122,7 @@ impl<R: Read> Unpacker<R> {
             return Ok(None);
         }
         if let Some((member, names)) = self.pending.take() {
-            self.put_data(&member, names)?;
+            self.put(&member, names, false)?;
         }
         while let Some(member) = self.member()? {
             let role = role(&member);
@@ -133,9 +133,9 @@ impl<R: Read> Unpacker<R> {
                 }
                 if self.is_next(&names) {
                     self.pending = Some((member, names));
-                    return Ok(Some(self.part()));
+                    return self.part().map(Some);
                 }
-                self.put_data(&member, names)?;
+                self.put(&member, names, false)?;
             } else {
                 self.other(&member, role)?;
             }
@@ -170,7 +170,7 @@ impl<R: Read> Unpacker<R> {
                 self.has_logs = true;
                 let names = self.named(names)?;
                 if !self.how.without_logs && self.is_wanted(&names) {
-                    self.put_log(member, names)?;
+                    self.put(member, names, true)?;
                 }
             }
             Role::Logs => self.has_logs = true,
@@ -188,11 +188,11 @@ impl<R: Read> Unpacker<R> {
                 }
             }
             Role::Backup => {
-                let source = self.aside(member)?;
+                let source = self.aside(member, false)?;
                 self.backup.insert(member.name.clone(), source);
             }
             Role::Copy => {
-                let source = self.aside(member)?;
+                let source = self.aside(member, false)?;
                 self.copies.insert(member.name.clone(), source);
             }
             Role::Stray(what, is_data) => self.stray(member, what, is_data),
@@ -201,60 +201,38 @@ impl<R: Read> Unpacker<R> {
         Ok(())
     }
 
-    fn put_data(&mut self, member: &Member, names: Names) -> Result<(), Refused> {
+    /// Put a file of a shard aside.
+    fn put(&mut self, member: &Member, names: Names, is_log: bool) -> Result<(), Refused> {
         if self.done.contains(&names) {
             return Err(self.apart(&names).into());
         }
-        self.wants_logs |= role::is_below(member, b"data");
-        let source = match &member.what {
-            What::Twin(target) => self.twin(member, target)?,
-            _ => self
-                .data_spool
-                .add(&mut self.archive)
-                .map_err(|err| self.trouble(err.into()))?,
+        self.wants_logs |= !is_log && role::is_below(member, b"data");
+        let source = self.aside(member, is_log)?;
+        let shards = if is_log {
+            &mut self.logs
+        } else {
+            &mut self.data
         };
-        let put = self.data.entry(names).or_default();
+        let put = shards.entry(names).or_default();
         if put.insert(member.name.clone(), source).is_some() {
-            self.stray(
-                member,
-                "an earlier file of the same name in the archive",
-                false,
-            );
+            let what = "an earlier file of the same name in the archive";
+            self.stray(member, what, false);
         }
         Ok(())
     }
 
-    fn put_log(&mut self, member: &Member, names: Names) -> Result<(), Refused> {
-        if self.done.contains(&names) {
-            return Err(self.apart(&names).into());
+    /// Put the contents of a member aside: logs can wait for long, all else goes with its shard.
+    fn aside(&mut self, member: &Member, is_log: bool) -> Result<Source, Refused> {
+        if let What::Twin(target) = &member.what {
+            return self.twin(member, target);
         }
-        let source = match &member.what {
-            What::Twin(target) => self.twin(member, target)?,
-            _ => self
-                .log_spool
-                .add(&mut self.archive)
-                .map_err(|err| self.trouble(err.into()))?,
+        let spool = if is_log {
+            &mut self.log_spool
+        } else {
+            &mut self.data_spool
         };
-        let put = self.logs.entry(names).or_default();
-        if put.insert(member.name.clone(), source).is_some() {
-            self.stray(
-                member,
-                "an earlier file of the same name in the archive",
-                false,
-            );
-        }
-        Ok(())
-    }
-
-    /// Put the contents of a member of a backup aside.
-    fn aside(&mut self, member: &Member) -> Result<Source, Refused> {
-        match &member.what {
-            What::Twin(target) => self.twin(member, target),
-            _ => self
-                .data_spool
-                .add(&mut self.archive)
-                .map_err(|err| self.trouble(err.into())),
-        }
+        let added = spool.add(&mut self.archive);
+        added.map_err(|err| self.trouble(err.into()))
     }
 
     /// The file that a hard link stands for.
@@ -273,18 +251,17 @@ impl<R: Read> Unpacker<R> {
     }
 
     /// The shard at hand, complete.
-    fn part(&mut self) -> Tree {
+    fn part(&mut self) -> Result<Tree, Refused> {
         // What was put aside lives as long as somebody reads it.
-        if let Ok(spool) = Spool::new(self.how.spool.as_deref()) {
-            self.data_spool = spool;
-        }
+        let fresh = Spool::new(self.how.spool.as_deref());
+        self.data_spool = fresh.map_err(|err| self.trouble(err.into()))?;
         let mut found = Vec::new();
         for (names, put) in mem::take(&mut self.data) {
             let log = self.logs.remove(&names).unwrap_or_default();
             found.push(self.found(&names, put, log));
             self.done.insert(names);
         }
-        self.hand_out(found)
+        Ok(self.hand_out(found))
     }
 
     /// All that has not been handed out, once the whole archive was read.
@@ -317,9 +294,9 @@ impl<R: Read> Unpacker<R> {
 
     fn nothing(&self) -> Error {
         let name = self.how.name.display();
-        let hint = match self.tree.internal {
-            0 => "",
-            _ => " besides those of _internal (--internal)",
+        let hint = match self.here.has_internal {
+            true => " besides those of _internal (--internal)",
+            false => "",
         };
         let held = enumerate(self.seen.iter().cloned());
         let held = if held.is_empty() { "nothing" } else { &held };
@@ -463,7 +440,7 @@ impl<R: Read> Unpacker<R> {
             (Level::Shard, names.shard.is_some()),
         ];
         let mut known = levels.into_iter().filter(|(_, is_known)| *is_known);
-        self.walker(|walker| known.all(|(level, _)| walker.is_wanted(level, &names)))
+        self.walker(|walker| known.all(|(level, _)| walker.is_taken(level, &names)))
     }
 
     /// What a walk through folders would do.
