@@ -20,6 +20,8 @@ use crate::post::server::Server;
 
 mod front;
 
+pub use front::Asked;
+
 /// 744 MB/s at 10.7:1 on sample text; higher levels cost more time than the network gives back.
 const LEVEL: u32 = 2;
 

@@ -20,7 +20,6 @@ pub mod routing;
 pub mod server;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,7 @@ use crate::http::bucket::{Wish, period};
 use crate::lp::record::{self, Time};
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label};
-use crate::post::deliver::Deliverer;
+use crate::post::deliver::{Asked, Deliverer};
 use crate::post::desk::Desk;
 use crate::post::doubt::Doubt;
 use crate::post::dry::Dry;
@@ -150,21 +149,6 @@ struct Pending {
 struct Tools {
     intake: Intake,
     fitter: Fitter,
-}
-
-/// How long buckets keep points, in seconds, as far as the server said it when it was asked.
-#[derive(Default)]
-struct Asked(HashMap<String, Option<u64>>);
-
-impl Asked {
-    fn period(&mut self, bucket: &str, front: &mut Deliverer) -> Result<Option<u64>, Error> {
-        if let Some(known) = self.0.get(bucket) {
-            return Ok(*known);
-        }
-        let period = front.ask_period(bucket)?;
-        self.0.insert(bucket.to_owned(), period);
-        Ok(period)
-    }
 }
 
 /// Takes points and context, and posts.

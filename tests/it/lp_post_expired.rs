@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::scratch;
-use crate::lp_post::{points, post};
+use crate::lp_post::{points, post, run};
 use crate::lp_post_buckets::{context, version_2};
 use crate::server::{Server, answer, stored};
 
@@ -57,6 +57,32 @@ fn points_that_only_the_bucket_drops_are_rejects() {
         ran.stdout
     );
     assert_eq!(vec!["m v=2 4102444800000000000\n"], server.writes());
+}
+
+#[test]
+fn where_nobody_says_how_long_points_are_kept_that_is_told_once() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "GET" => answer(200, "[]"),
+        _ => stored(),
+    });
+    let args = [
+        "--host",
+        &server.url,
+        "--target",
+        "core",
+        "--expired",
+        "reject",
+    ];
+    let text =
+        context("r", "3600s", "d/r") + OLD_AND_NEW + &context("r", "3600s", "d/r") + OLD_AND_NEW;
+    let ran = run(&args, &[], &text);
+    assert_eq!((Some(0), ""), (ran.code, &*ran.stdout), "{}", ran.stderr);
+    let told = ran
+        .stderr
+        .matches("nobody says for how long it keeps points");
+    assert_eq!(1, told.count(), "{}", ran.stderr);
+    let sent = server.writes().concat();
+    assert_eq!(4, sent.lines().count(), "{sent}");
 }
 
 #[test]

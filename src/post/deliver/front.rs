@@ -1,5 +1,6 @@
 //! What is asked of a server that is no write of records.
 
+use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use super::{Deliverer, no_bucket};
@@ -8,6 +9,27 @@ use crate::http::bucket::{self, Buckets, Done, Wish, org};
 use crate::http::limits::{self, Limits};
 use crate::http::{Catalog, Found, Payload, Target, detect};
 use crate::post::Error;
+
+/// How long buckets keep points, in seconds, as far as the server said it when it was asked.
+#[derive(Debug, Default)]
+pub struct Asked(HashMap<String, Option<u64>>);
+
+impl Asked {
+    /// The period of a bucket, asked for once; 0 is for ever. That nobody says it is told.
+    pub fn period(&mut self, name: &str, front: &mut Deliverer) -> Result<Option<u64>, Error> {
+        if let Some(known) = self.0.get(name) {
+            return Ok(*known);
+        }
+        let period = front.ask_period(name)?;
+        if period.is_none() {
+            front.desk.note(&format!(
+                "bucket {name}: nobody says for how long it keeps points, so that none count as expired (--retention-period {name}=DURATION says it)"
+            ));
+        }
+        self.0.insert(name.to_owned(), period);
+        Ok(period)
+    }
+}
 
 impl Deliverer {
     /// Ask the server what it is.
@@ -66,7 +88,7 @@ impl Deliverer {
     }
 
     /// Ask the server how long a bucket keeps points, in seconds; 0 is for ever.
-    pub fn ask_period(&mut self, name: &str) -> Result<Option<u64>, Error> {
+    fn ask_period(&mut self, name: &str) -> Result<Option<u64>, Error> {
         let catalog = self.server.target.catalog();
         let mut buckets = Buckets::new(catalog, self.server.org.clone());
         let courier = &mut self.courier;
