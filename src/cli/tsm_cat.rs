@@ -174,10 +174,10 @@ pub struct Args {
     #[arg(long, help_heading = "Sources")]
     pub replicas: bool,
 
-    /// Put what is unpacked into files without a name in this folder
+    /// Put what does not fit into memory into files without a name in this folder
     ///
-    /// For standard input and backups. From a tar archive that holds wal before data one shard is there at a time,
-    /// else all of them.
+    /// That is what is unpacked from standard input and backups, and tombstones of more than 16 MB in one shard. From
+    /// a tar archive that holds wal before data one shard is there at a time, else all of them.
     #[arg(long, value_name = "DIR", help_heading = "Sources")]
     pub tmp_dir: Option<PathBuf>,
 

@@ -7,6 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bstr::BString;
+
 use crate::tsm::backup;
 use crate::tsm::meta::{Meta, MetaError};
 use crate::tsm::place::{self, Error, Names};
@@ -62,6 +64,14 @@ impl Listed {
         shard::open_copies(disk, self.copies.iter().map(|copy| &copy.files), keep_going)
     }
 
+    /// Whether the server has dropped it since it was listed.
+    pub fn has_gone(&self) -> bool {
+        let has_gone = |folder: &Option<PathBuf>| folder.as_ref().is_some_and(|dir| !dir.is_dir());
+        self.copies.iter().any(|Located { files, extent }| {
+            (extent.data > 0 && has_gone(&files.data)) || (extent.log > 0 && has_gone(&files.wal))
+        })
+    }
+
     /// Whether anything of it changed at this time or later; where nothing says when, it did.
     fn has_changed(&self, since: i64) -> bool {
         let changed = |copy: &Located| copy.extent.changed.is_none_or(|time| time >= since);
@@ -104,6 +114,8 @@ pub struct Catalog {
     pub unchanged: u64,
     /// What is worth telling.
     pub notes: Vec<Note>,
+    /// Databases and policies that have been added.
+    pub policies: BTreeSet<(Option<BString>, Option<BString>)>,
     /// The folder for what is unpacked; `None` where the system keeps temporary files.
     pub spool: Option<PathBuf>,
 }
@@ -157,8 +169,11 @@ impl Catalog {
             known.map(|(path, bytes)| (path, parse(&bytes).map_err(|err| err.to_string())))
         };
         let meta = packed(tree.archived_meta, Meta::parse)
-            .or_else(|| packed(tree.backup_meta, backup::meta))
-            .or_else(|| tree.meta.and_then(meta_of));
+            .or_else(|| packed(tree.backup_meta, backup::meta));
+        let meta = match (meta, tree.meta) {
+            (None, Some(path)) => meta_of(path)?,
+            (meta, _) => meta,
+        };
         let meta = meta.and_then(|(path, meta)| match meta {
             Ok(meta) => Some(meta),
             Err(trouble) => {
@@ -179,11 +194,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// Add a policy, unless a shard of it is there.
+    /// Add a policy, unless it is there with a shard.
     fn add_policy(&mut self, names: Names, meta: Option<&Meta>) {
-        let policy = (&names.database, &names.policy);
-        let mut shards = self.shards.iter().map(|listed| &listed.names);
-        if !shards.any(|names| (&names.database, &names.policy) == policy) {
+        if self.policies.insert(owner(&names)) {
             self.shards.push(Listed {
                 period: period(meta, &names),
                 names,
@@ -226,6 +239,7 @@ impl Catalog {
             None if meta.is_some() => unknown.push(label.clone()),
             _ => {}
         }
+        self.policies.insert(owner(&found.names));
         let files = found.held.unwrap_or(Files {
             data: Some(found.data),
             wal: found.wal,
@@ -299,20 +313,28 @@ impl Catalog {
     }
 }
 
+fn owner(names: &Names) -> (Option<BString>, Option<BString>) {
+    (names.database.clone(), names.policy.clone())
+}
+
 /// How long the policy of these names keeps points.
 fn period(meta: Option<&Meta>, names: &Names) -> Option<u64> {
     let (database, policy) = (names.database.as_ref()?, names.policy.as_ref()?);
     Some(meta?.period(database, policy)?.as_secs())
 }
 
-/// What the server knows; missing is fine, as is one that cannot be used, though that is told.
-fn meta_of(path: PathBuf) -> Option<(PathBuf, Result<Meta, String>)> {
+/// What the server knows; missing is fine, as is one that cannot be used, though that is told. With one that may not be
+/// read, shards that it marks as deleted would come back, and buckets would keep points for another time.
+fn meta_of(path: PathBuf) -> Result<Option<(PathBuf, Result<Meta, String>)>, Error> {
     let meta = match fs::read(&path) {
         Ok(bytes) => Meta::parse(&bytes).map_err(|err| err.to_string()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
-        Err(err) => Err(err.to_string()),
+        Err(err) => match err.kind() {
+            io::ErrorKind::NotFound => return Ok(None),
+            io::ErrorKind::PermissionDenied => return Err(Error::denied(&path)),
+            _ => Err(err.to_string()),
+        },
     };
-    Some((path, meta))
+    Ok(Some((path, meta)))
 }
 
 /// Databases and policies by name, shards by start where it is known and else by id.

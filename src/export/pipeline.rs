@@ -42,7 +42,7 @@ pub struct Means {
 pub enum Event {
     /// The shard at this position of the list begins.
     Shard(usize),
-    /// The server has dropped the shard meanwhile.
+    /// The server has dropped the shard meanwhile, before it was opened or behind that.
     Gone,
     /// What was seen when the shard was opened, and what is damaged and left out.
     Opened(Vec<Remark>, Vec<Trouble>),
@@ -208,6 +208,10 @@ impl<'a, 'b> Walker<'a, 'b> {
         self.tell(Event::Opened(remarks, damage))?;
         let has_log = !shard.log.is_empty();
         self.units(listed, &Arc::new(shard))?;
+        if listed.has_gone() {
+            // It may have been on its way out when it was opened: who knows what was there any more.
+            self.tell(Event::Gone)?;
+        }
         match !has_log || self.feed.wait() {
             true => Ok(()),
             false => Err(Stopped),

@@ -110,7 +110,7 @@ pub enum Error {
     /// It is there and may not be read.
     #[error("{}: may not be read by this user{}", path.display(), owner(path))]
     Denied {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
     },
     /// The same shard is there twice, or a name is missing.
@@ -133,6 +133,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// That a file may not be read, or a folder above it: the nearest that the system shows.
+    pub fn denied(path: &Path) -> Self {
+        let shown = path.ancestors().find(|path| fs::metadata(path).is_ok());
+        let path = shown.unwrap_or(path).to_path_buf();
+        Self::Denied { path }
+    }
+
     /// What the system says about a path.
     pub fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();

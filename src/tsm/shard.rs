@@ -292,6 +292,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::collections::BTreeMap;
     use std::io::Write;
 
     use super::super::file::testing::{WORKED, bytes};
@@ -303,9 +304,19 @@ mod tests {
         /// What is there before the first listing, after it, and so on; the last one stays.
         states: Vec<Vec<(&'static str, &'static str)>>,
         listings: RefCell<usize>,
+        /// What was opened: a file stays the same file.
+        opened: RefCell<BTreeMap<PathBuf, Source>>,
     }
 
     impl Busy {
+        fn new(states: Vec<Vec<(&'static str, &'static str)>>) -> Self {
+            Self {
+                states,
+                listings: RefCell::default(),
+                opened: RefCell::default(),
+            }
+        }
+
         fn now(&self) -> &[(&'static str, &'static str)] {
             let at = (*self.listings.borrow()).min(self.states.len() - 1);
             &self.states[at]
@@ -326,9 +337,15 @@ mod tests {
                 .iter()
                 .find(|(there, _)| path == Path::new(there));
             let (_, hex) = found.ok_or(io::ErrorKind::NotFound)?;
+            let mut known = self.opened.borrow_mut();
+            if let Some(source) = known.get(path) {
+                return Ok(source.clone());
+            }
             let mut file = tempfile::tempfile()?;
             file.write_all(&bytes(hex))?;
-            Source::whole(file)
+            let source = Source::whole(file)?;
+            known.insert(path.to_path_buf(), source.clone());
+            Ok(source)
         }
     }
 
@@ -345,10 +362,7 @@ mod tests {
     }
 
     fn opened(states: Vec<Vec<(&'static str, &'static str)>>) -> Shard {
-        let disk = Busy {
-            states,
-            listings: RefCell::new(0),
-        };
+        let disk = Busy::new(states);
         open(&disk, &files(), false).unwrap().unwrap()
     }
 
@@ -441,17 +455,14 @@ mod tests {
     }
 
     fn broken() -> Busy {
-        Busy {
-            states: vec![vec![
-                ("d/000000001-000000001.tsm", WORKED),
-                ("d/000000002-000000001.tsm", "16d116d102"),
-                ("d/000000003-000000001.tsm", WORKED),
-                ("d/000000003-000000001.tombstone", "00001502ff"),
-                ("w/_00001.wal", "09"),
-                ("w/_00002.wal", SEGMENT),
-            ]],
-            listings: RefCell::new(0),
-        }
+        Busy::new(vec![vec![
+            ("d/000000001-000000001.tsm", WORKED),
+            ("d/000000002-000000001.tsm", "16d116d102"),
+            ("d/000000003-000000001.tsm", WORKED),
+            ("d/000000003-000000001.tombstone", "00001502ff"),
+            ("w/_00001.wal", "09"),
+            ("w/_00002.wal", SEGMENT),
+        ]])
     }
 
     #[test]
@@ -472,10 +483,7 @@ mod tests {
 
     #[test]
     fn a_name_without_rank_will_do_for_a_single_file_only() {
-        let disk = |states| Busy {
-            states: vec![states],
-            listings: RefCell::new(0),
-        };
+        let disk = |states| Busy::new(vec![states]);
         let named = |names: &[&str]| Files {
             named: names.iter().map(PathBuf::from).collect(),
             ..Files::default()

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use super::{Error, ErrorKind, ReadError};
@@ -35,6 +35,16 @@ impl Source {
     /// How many bytes there are.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether both are of the same file, as far as the system tells.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let place = |source: &Self| {
+            let meta = source.file.metadata().ok()?;
+            Some((meta.dev(), meta.ino(), source.start, source.len))
+        };
+        Arc::ptr_eq(&self.file, &other.file)
+            || place(self).is_some_and(|own| place(other) == Some(own))
     }
 
     /// Whether there is no byte.
@@ -83,6 +93,9 @@ impl Read for Reader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.source.len - self.at;
         let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if n == 0 {
+            return Ok(0);
+        }
         let at = self.source.start + self.at;
         let n = self
             .source

@@ -109,7 +109,7 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
         None => None,
     };
     walker.check_names(&place)?;
-    walker.know(&place);
+    walker.know(&place)?;
     walker.descend(place.level, place.names, place.data, wal)?;
     walker.finish()
 }

@@ -30,7 +30,7 @@ fn export(path: &Path, keep_going: bool) -> Result<(Vec<u8>, usize), Trouble> {
         named: vec![path.to_path_buf()],
         ..Files::default()
     };
-    let shard = shard::open(&System, &files, keep_going)?.unwrap_or_default();
+    let shard = shard::open(&System::default(), &files, keep_going)?.unwrap_or_default();
     let (options, mut text, mut report) = (options(keep_going), Text::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;
     while export.next(&mut text, &mut report)? {}

@@ -132,6 +132,40 @@ fn a_file_that_may_not_be_read_is_77_even_with_keep_going() {
 }
 
 #[test]
+fn metadata_that_may_not_be_read_are_77_before_any_point_and_never_left_out() {
+    let dir = tree();
+    let root = dir.path().to_str().unwrap();
+    let known = meta::file(&[("db", "a", 0, vec![]), ("db", "b", 0, vec![])]);
+    fs::create_dir(dir.path().join("meta")).unwrap();
+    fs::write(dir.path().join("meta/meta.db"), known).unwrap();
+    allow(&dir.path().join("meta"), 0o755);
+    cat_as_other(&[root]).ok();
+    for below in ["meta", "meta/meta.db"] {
+        let closed = dir.path().join(below);
+        allow(&closed, 0);
+        let shard = format!("{root}/data/db/a/4");
+        for args in [
+            &[][..],
+            &["--keep-going"],
+            &["--list"],
+            &["--schema"],
+            &["--context-only"],
+        ] {
+            for path in [root, &shard] {
+                let ran = cat_as_other(&[args, &[path]].concat());
+                let place = format!("{below} {args:?} {path}: {}", ran.stderr);
+                assert_eq!(Some(77), ran.last(), "{place}");
+                assert_eq!(0, points(&ran.stdout).len(), "{place}");
+                let line = ran.stderr.lines().last().unwrap();
+                let said = format!("{below}: may not be read by this user, it belongs to ");
+                assert!(line.contains(&said), "{place}");
+            }
+        }
+        allow(&closed, 0o755);
+    }
+}
+
+#[test]
 fn each_name_that_is_not_there_is_66_with_those_that_are() {
     let dir = tree();
     let root = dir.path().to_str().unwrap();

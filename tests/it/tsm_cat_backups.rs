@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use crate::forge::meta;
 use crate::harness::{fixture_arg, pipeline, points, run, scratch};
 use crate::tsm_cat_sources::{cat, comments, placed, root, tar};
 
@@ -65,6 +66,57 @@ fn a_portable_backup_can_come_in_an_archive() {
         assert!(placed(&named.stdout) == placed(&piped.stdout));
         assert_eq!(comments(&named.stdout), comments(&piped.stdout));
     }
+}
+
+#[test]
+fn policies_without_shards_have_contexts_in_a_backup_and_what_was_not_packed_has_none() {
+    let dir = scratch();
+    let shards = |id| vec![meta::group(id, 0, 9, false)];
+    let known = meta::file(&[
+        ("deletes", "autogen", 0, shards(3)),
+        ("deletes", "none", 3600, vec![]),
+        ("elsewhere", "autogen", 0, shards(4)),
+        ("elsewhere", "none", 3600, vec![]),
+        ("fresh", "autogen", 60, vec![]),
+    ]);
+    // A message whose first field are the metadata of a server.
+    let length = [known.len() as u8 | 0x80, (known.len() >> 7) as u8];
+    let known = [&[0x0a], &length[..], &known].concat();
+    for file in ["manifest", "meta", "s3.tar.gz"] {
+        let name = format!("20261122T184240Z.{file}");
+        fs::copy(Path::new(&backup()).join(&name), dir.path().join(name)).unwrap();
+    }
+    fs::write(dir.path().join("20261122T184240Z.meta"), known).unwrap();
+    let path = dir.path().to_str().unwrap();
+    let expected = [
+        "# CONTEXT-DATABASE:deletes",
+        "# CONTEXT-RETENTION-POLICY:none",
+        "# CONTEXT-RETENTION-PERIOD:3600s",
+        "# CONTEXT-DATABASE:fresh",
+        "# CONTEXT-RETENTION-POLICY:autogen",
+        "# CONTEXT-RETENTION-PERIOD:60s",
+    ];
+    let only = |input: &[u8], path: &[&str]| {
+        let ran = cat(input, &[&["--context-only"], path].concat()).ok();
+        let mut all = comments(&ran.stdout);
+        let from = all.iter().position(|line| line.ends_with(":none"));
+        let at = all
+            .iter()
+            .position(|line| line.ends_with("CONTEXT-SHARD:3"));
+        assert!(at.is_some());
+        all.retain(|line| line.contains("CONTEXT") && !line.ends_with("SHARD:3"));
+        assert!(from.is_some(), "{all:?}");
+        all
+    };
+    let found = only(b"", &[path]);
+    for line in expected {
+        assert!(found.iter().any(|found| found == line), "{line} {found:?}");
+    }
+    assert!(!found.iter().any(|line| line.contains("elsewhere")));
+    assert_eq!(found, only(&tar(path, &["."]), &[]));
+    let ran = cat(b"", &["--context-only", "-d", "fresh", path]).ok();
+    assert_eq!(expected[3..], comments(&ran.stdout)[1..4]);
+    assert_eq!(Some(66), cat(b"", &["-d", "fresh", path]).last());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::forge::{Value, meta, wal};
 use crate::harness::{Ran, copy, entries, fixture, fixture_arg, pipeline, points, run, scratch};
 use crate::server::{Server, answer};
+use crate::tsm_cat_sources::tar;
 
 fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
@@ -244,6 +245,56 @@ fn a_policy_without_shards_has_a_context_and_is_no_error_then() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn a_policy_without_shards_in_an_archive_has_a_context_too() {
+    let only = |names: &[&str], args: &[&str]| {
+        let packed = tar(&root(), names);
+        let ran = run(&packed, &[&["tsm-cat", "--context-only"], args].concat()).ok();
+        contexts(&ran.stdout)
+    };
+    let empty = [
+        "# CONTEXT-DATABASE:levels",
+        "# CONTEXT-RETENTION-POLICY:autogen",
+        "# CONTEXT-RETENTION-PERIOD:0s",
+    ];
+    let of = |path: &str| contexts(&cat(&["--context-only", path]).ok().stdout);
+    let expected = of(&root());
+    let has_empty = |contexts: &[String]| contexts.windows(2).any(|pair| pair == &empty[..2]);
+    assert!(has_empty(&expected));
+    let set = |contexts: &[String]| contexts.iter().cloned().collect::<BTreeSet<_>>();
+    // Shard by shard as they come, and all together.
+    let in_parts = only(&["wal", "meta", "data"], &[]);
+    assert_eq!(set(&expected), set(&in_parts));
+    assert_eq!(expected, only(&["data", "wal", "meta"], &[]));
+    assert_eq!(
+        empty[..],
+        only(&["meta", "data", "wal"], &["-d", "levels", "-r", "autogen"])
+    );
+    // The metadata alone are enough, and what was not packed has no context.
+    let part = ["data/levels", "meta"];
+    let databases = |contexts: &[String]| {
+        let is_database = |line: &&String| line.starts_with("# CONTEXT-DATABASE");
+        contexts
+            .iter()
+            .filter(is_database)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let found = only(&part, &["--no-wal"]);
+    assert!(has_empty(&found), "{found:?}");
+    assert!(!databases(&found).contains(&"# CONTEXT-DATABASE:overlap".to_owned()));
+    assert!(!has_empty(&only(
+        &part,
+        &["--no-wal", "--start", "2000-01-01"]
+    )));
+    let packed = tar(&root(), &part);
+    let ran = run(
+        &packed,
+        &["tsm-cat", "--no-wal", "-d", "levels", "-r", "autogen"],
+    );
+    assert_eq!(Some(66), ran.last());
 }
 
 /// A root with a database that has no folder, one with a log, and groups that are deleted.

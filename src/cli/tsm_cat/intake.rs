@@ -85,6 +85,14 @@ fn archived(from: Box<dyn Read>, args: &Args, wanted: &Wanted) -> anyhow::Result
     Ok(Intake::Archive(Box::new(unpacker)))
 }
 
+/// Look whether the folder for temporary files takes any, before one is needed in the middle of the output.
+pub fn check_folder(folder: Option<&Path>) -> anyhow::Result<()> {
+    if folder.is_some() {
+        Spool::new(folder).with_context(|| place(folder))?;
+    }
+    Ok(())
+}
+
 /// How messages call the folder for temporary files.
 fn place(folder: Option<&Path>) -> String {
     match folder {

@@ -7,7 +7,7 @@ use bstr::BString;
 
 use super::buckets::{self, Buckets};
 use super::findings::Findings;
-use super::intake::{Intake, STDIN};
+use super::intake::{self, Intake, STDIN};
 use super::since::{self, Since};
 use super::sink::Sink;
 use super::{Args, Form, NAME, refused};
@@ -36,6 +36,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     // Before anything is listed: what changes from here on belongs to the next run.
     let listed = plan::time(value::now());
     let since = args.changed_since.as_ref().map(Since::time).transpose()?;
+    intake::check_folder(args.tmp_dir.as_deref())?;
     let (file, out) = args.output()?;
     let mut cat = Cat {
         options,
@@ -46,6 +47,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
         progress: progress.clone(),
+        disk: System {
+            spool: args.tmp_dir.clone(),
+        },
         catalog: Catalog {
             spool: args.tmp_dir.clone(),
             ..Catalog::default()
@@ -87,6 +91,7 @@ pub(super) struct Cat {
     pub(super) sink: Sink,
     pub(super) findings: Findings,
     progress: Progress,
+    pub(super) disk: System,
     pub(super) catalog: Catalog,
     buckets: Buckets,
     /// The archive on standard input, as long as there may be more in it.
@@ -216,9 +221,9 @@ impl Cat {
 
     /// All points, with their contexts.
     fn points(&mut self) -> anyhow::Result<()> {
-        let (options, means) = (self.options.clone(), self.means);
+        let (options, means, disk) = (self.options.clone(), self.means, self.disk.clone());
         self.parts(|cat, shards| {
-            pipeline::run(&System, &shards, &options, means, |event| {
+            pipeline::run(&disk, &shards, &options, means, |event| {
                 cat.event(event, &shards)
             })
         })

@@ -1,5 +1,6 @@
 //! Which files does a shard have right now? They are listed and opened while a server may move them about.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -17,6 +18,10 @@ use crate::tsm::{Error, ErrorKind};
 /// How often everything is opened again before what is open must do.
 const TRIES: usize = 10;
 
+/// How often TSM files are looked for again because one has gone since it was listed. A server that drops a shard
+/// takes them away one by one, so there is an end to it.
+const LOOKS: usize = 1000;
+
 /// Where files come from. Listing and opening are apart, and a server may work between the two.
 pub trait Disk {
     /// All names in a folder; none where there is no such folder.
@@ -32,8 +37,11 @@ pub trait Disk {
 }
 
 /// The file system.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    /// The folder for what does not fit into memory; `None` where the system keeps temporary files.
+    pub spool: Option<PathBuf>,
+}
 
 impl Disk for System {
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -47,6 +55,13 @@ impl Disk for System {
     fn open(&self, path: &Path) -> io::Result<Source> {
         Source::whole(fs::File::open(path)?)
     }
+
+    fn scratch(&self) -> io::Result<fs::File> {
+        match &self.spool {
+            Some(folder) => tempfile::tempfile_in(folder),
+            None => tempfile::tempfile(),
+        }
+    }
 }
 
 /// A file that is open, and where it is.
@@ -54,6 +69,14 @@ pub(super) type Opened = (PathBuf, Source);
 
 /// A TSM file and its tombstone file.
 pub(super) type Pair = (PathBuf, Source, Option<Opened>);
+
+/// The TSM files of a shard, open.
+struct Data {
+    /// Oldest first.
+    pairs: Vec<Pair>,
+    /// All that were in the folder.
+    listed: BTreeSet<PathBuf>,
+}
 
 /// All files of a shard, open, none of them read.
 pub(super) struct Gathered {
@@ -87,37 +110,41 @@ pub(super) fn gather(
         shard.bear(trouble, keep_going)?;
     }
     let is_held = !held.is_empty() || files.packed.is_some();
-    let mut tries = 0;
+    let (mut looks, mut tries) = (0, 0);
     loop {
-        tries += 1;
         let mut seen = Seen::default();
         let segments = open_log(disk, files, &held, &mut seen)?;
-        let data = open_data(disk, files, &held, &mut seen, tries >= TRIES)?;
-        // Its files were moved about between listing and opening, or a snapshot was finished meanwhile.
-        let is_settled = match &data {
-            None => false,
-            Some(data) => log_stands(disk, files, &segments)? && data_stands(disk, files, data)?,
+        looks += 1;
+        // A file that has gone was moved about between listing and opening.
+        let Some(data) = open_data(disk, files, &held, &mut seen, looks >= LOOKS)? else {
+            continue;
         };
-        match data {
-            Some(data) if is_settled || tries >= TRIES => {
-                shard.remarks.append(&mut seen.strays);
-                for fault in seen.faults {
-                    shard.bear(fault, keep_going)?;
-                }
-                if !is_settled {
-                    let place = files.wal.clone().unwrap_or_default();
-                    shard.remarks.push(Remark::Restless(place));
-                }
-                let mut folders = [&files.data, &files.wal].into_iter().flatten();
-                let exists = is_held || folders.any(|dir| dir.is_dir());
-                return Ok(Gathered {
-                    files: data,
-                    segments,
-                    exists,
-                });
-            }
-            _ => {}
+        tries += 1;
+        let is_settled =
+            log_stands(disk, files, &segments)? && data_stands(disk, files, &held, &data)?;
+        if !is_settled && tries < TRIES {
+            continue;
         }
+        seen.tell(shard, keep_going)?;
+        let mut folders = [&files.data, &files.wal].into_iter().flatten();
+        if !is_settled {
+            let place = folders.clone().chain(&files.named).next().cloned();
+            let remark = Remark::Restless(place.unwrap_or_default());
+            shard.remarks.push(remark);
+        }
+        return Ok(Gathered {
+            files: data.pairs,
+            segments,
+            exists: is_held || folders.any(|dir| dir.is_dir()),
+        });
+    }
+}
+
+impl Seen {
+    fn tell(mut self, shard: &mut Shard, keep_going: bool) -> Result<(), Trouble> {
+        shard.remarks.append(&mut self.strays);
+        let mut faults = self.faults.into_iter();
+        faults.try_for_each(|fault| shard.bear(fault, keep_going))
     }
 }
 
@@ -164,20 +191,19 @@ fn open_data(
     held: &[Opened],
     seen: &mut Seen,
     is_last: bool,
-) -> Result<Option<Vec<Pair>>, Trouble> {
-    let mut paths: Vec<_> = files
-        .named
-        .iter()
-        .filter(|path| !is_segment(path))
-        .cloned()
-        .collect();
+) -> Result<Option<Data>, Trouble> {
+    let named = files.named.iter().filter(|path| !is_segment(path));
+    let mut paths: Vec<_> = named.cloned().collect();
+    let mut listed = BTreeSet::new();
     if let Some(folder) = &files.data {
-        let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-        let (data, others): (Vec<_>, Vec<_>) = listed
-            .into_iter()
-            .partition(|path| has_extension(path, "tsm"));
-        note_strays(folder, without_companions(others, &data), &mut seen.strays);
-        paths.extend(data);
+        let others;
+        (listed, others) = list_data(disk, folder)?;
+        note_strays(
+            folder,
+            without_companions(others, &listed),
+            &mut seen.strays,
+        );
+        paths.extend(listed.iter().cloned());
     }
     let is_data = |held: &&Opened| !is_held_segment(held) && !has_extension(&held.0, "tombstone");
     paths.extend(held.iter().filter(is_data).map(|(path, _)| path.clone()));
@@ -194,19 +220,30 @@ fn open_data(
         }
     }
     ranked.sort();
-    let mut opened = Vec::new();
+    let mut pairs = Vec::new();
     for (_, path) in ranked {
         if let Some((source, tombstone)) = held_pair(held, &path) {
-            opened.push((path, source, tombstone));
+            pairs.push((path, source, tombstone));
             continue;
         }
+        // A file that a user names has to be there.
+        let may_go = files.data.is_some() && !is_last;
         match open_pair(disk, &path) {
-            Ok((source, tombstone)) => opened.push((path, source, tombstone)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound && !is_last => return Ok(None),
+            Ok((source, tombstone)) => pairs.push((path, source, tombstone)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound && may_go => return Ok(None),
             Err(err) => return Err(Trouble::new(&path, err)),
         }
     }
-    Ok(Some(opened))
+    Ok(Some(Data { pairs, listed }))
+}
+
+/// The TSM files in a folder, and what else is there.
+fn list_data(disk: &dyn Disk, folder: &Path) -> Result<(BTreeSet<PathBuf>, Vec<PathBuf>), Trouble> {
+    let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
+    let (data, others): (Vec<_>, Vec<_>) = listed
+        .into_iter()
+        .partition(|path| has_extension(path, "tsm"));
+    Ok((data.into_iter().collect(), others))
 }
 
 /// A TSM file that is open already, and its tombstone file.
@@ -229,11 +266,14 @@ fn is_held_segment((path, source): &Opened) -> bool {
 }
 
 fn open_pair(disk: &dyn Disk, path: &Path) -> io::Result<(Source, Option<Opened>)> {
-    let source = disk.open(path)?;
+    Ok((disk.open(path)?, open_tombstone(disk, path)?))
+}
+
+fn open_tombstone(disk: &dyn Disk, path: &Path) -> io::Result<Option<Opened>> {
     let tombstone = path.with_extension("tombstone");
     match disk.open(&tombstone) {
-        Ok(deleted) => Ok((source, Some((tombstone, deleted)))),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok((source, None)),
+        Ok(deleted) => Ok(Some((tombstone, deleted))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
     }
 }
@@ -248,17 +288,36 @@ fn log_stands(disk: &dyn Disk, files: &Files, opened: &[Opened]) -> Result<bool,
     Ok(opened.iter().all(|(path, _)| is_there(path)))
 }
 
-/// Whether all TSM files that are open are still in their folder.
+/// Whether the folder holds the same TSM files as before, with the tombstones that are open.
 ///
 /// A compaction deletes a TSM file before its tombstones: who opens the one before and the other after that takes
-/// what was deleted for what is there.
-fn data_stands(disk: &dyn Disk, files: &Files, opened: &[Pair]) -> Result<bool, Trouble> {
-    let Some(folder) = &files.data else {
-        return Ok(true);
-    };
-    let listed = disk.list(folder).map_err(|err| Trouble::new(folder, err))?;
-    let is_there = |path: &PathBuf| listed.contains(path) || path.parent() != Some(folder);
-    Ok(opened.iter().all(|(path, ..)| is_there(path)))
+/// what was deleted for what is there. A deletion that reaches some files before they are opened, and others behind
+/// that, brings back what it finds overwritten. And a long listing can miss what a compaction makes as well as what
+/// it removes.
+fn data_stands(
+    disk: &dyn Disk,
+    files: &Files,
+    held: &[Opened],
+    data: &Data,
+) -> Result<bool, Trouble> {
+    for (path, _, tombstone) in &data.pairs {
+        if held_pair(held, path).is_some() {
+            continue;
+        }
+        let now = open_tombstone(disk, path).map_err(|err| Trouble::new(path, err))?;
+        let is_same = match (tombstone, &now) {
+            (Some((_, then)), Some((_, now))) => then.is_same(now),
+            (then, now) => then.is_some() == now.is_some(),
+        };
+        if !is_same {
+            return Ok(false);
+        }
+    }
+    // Behind the tombstones: as long as a file is there they are too.
+    match &files.data {
+        Some(folder) => Ok(list_data(disk, folder)?.0 == data.listed),
+        None => Ok(true),
+    }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -284,7 +343,7 @@ fn rank(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// Without the files that belong to a TSM file, or that a server keeps beside them for itself.
-fn without_companions(others: Vec<PathBuf>, data: &[PathBuf]) -> Vec<PathBuf> {
+fn without_companions(others: Vec<PathBuf>, data: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     const KNOWN: &[&str] = &[
         "fields.idx",
         "fields.idxl",

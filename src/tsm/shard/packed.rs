@@ -126,7 +126,8 @@ mod tests {
     fn opened(archive: &[u8]) -> Result<Vec<PathBuf>, String> {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path(), archive);
-        let shard = open(&System, &files, false).map_err(|err| format!("{err}: {}", err.cause))?;
+        let shard = open(&System::default(), &files, false)
+            .map_err(|err| format!("{err}: {}", err.cause))?;
         let members = shard.unwrap().members;
         let name = |path: &Path| path.strip_prefix(dir.path()).unwrap().to_path_buf();
         Ok(members.iter().map(|member| name(&member.path)).collect())

@@ -16,7 +16,7 @@ use crate::tsm::source::{Reader, Source};
 const CHUNK: usize = 32 << 10;
 
 fn explained(err: io::Error) -> io::Error {
-    let text = format!("temporary file: {err} (give TMPDIR a folder with room)");
+    let text = format!("temporary file: {err} (name a folder with room: --tmp-dir, or TMPDIR)");
     io::Error::new(err.kind(), text)
 }
 

@@ -8,7 +8,7 @@ use bstr::ByteSlice;
 
 use super::unpack::backup_file_missing;
 use super::{Found, Here, Level, Tree, Walker, Wanted};
-use crate::tsm::backup::{Backup, MANIFEST};
+use crate::tsm::backup::{self, Backup, MANIFEST};
 use crate::tsm::place::{Error, list, name_of};
 use crate::tsm::shard::{Files, Packed};
 
@@ -67,6 +67,11 @@ pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Opt
                 ..Files::default()
             }),
         });
+    }
+    if let Some(meta) = walker.tree.backup_meta.as_ref().filter(|_| wanted.empty)
+        && let Ok(meta) = backup::meta(&meta.1)
+    {
+        walker.know_packed(&meta);
     }
     walker.finish().map(Some)
 }

@@ -15,6 +15,7 @@ use bstr::{BString, ByteSlice};
 use super::{Found, Here, Level, Names, Place, Stray, Tree, Walker, Wanted, names};
 use crate::tsm::archive::{self, Archive, Member, What};
 use crate::tsm::backup::{self, Backup};
+use crate::tsm::meta::Meta;
 use crate::tsm::place::{Error, enumerate};
 use crate::tsm::shard::{Files, Packed, Trouble};
 use crate::tsm::source::Source;
@@ -284,12 +285,26 @@ impl<R: Read> Unpacker<R> {
         }
         self.tree.without_logs =
             !self.wants_logs && !self.has_logs && !self.how.without_logs && self.backup.is_empty();
-        let has_any = !found.is_empty() || !self.done.is_empty();
+        self.know();
+        let has_any = !found.is_empty() || !self.done.is_empty() || !self.tree.known.is_empty();
         self.walker(|walker| walker.check())?;
         if !has_any {
             return Err(self.nothing().into());
         }
         Ok(self.hand_out(found))
+    }
+
+    /// Note the policies that the metadata list, if those without shards are wanted.
+    fn know(&mut self) {
+        let meta = match (&self.meta, &self.tree.backup_meta) {
+            (Some((_, bytes)), _) => Meta::parse(bytes).ok(),
+            (None, Some((_, bytes))) => backup::meta(bytes).ok(),
+            (None, None) => None,
+        };
+        let Some(meta) = meta.filter(|_| self.wanted.empty) else {
+            return;
+        };
+        self.walker(|walker| walker.know_packed(&meta));
     }
 
     fn nothing(&self) -> Error {
