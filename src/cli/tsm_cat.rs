@@ -468,7 +468,10 @@ pub const MANUAL: &[(&str, &str)] = &[
          point wins: later generations over earlier ones, the log over all. A tombstone hides points of its own .tsm \
          file only. Files that a server writes beside them are left alone; .bad files, files that end in .tmp and \
          others that do not belong there are told.\n\nA server may run meanwhile. What it keeps in memory only for \
-         milliseconds, before it is in the log, is not seen.\n\nShards that meta.db marks as deleted are left out and \
+         milliseconds, before it is in the log, is not seen. \
+         A shard that it drops meanwhile is told. Servers up to 1.7 keep a log whose points are in .tsm files already \
+         if they were started between the two: what is deleted of these points then comes back, here as at the next \
+         start of the server, and nothing in the files tells.\n\nShards that meta.db marks as deleted are left out and \
          counted, unless --deleted is given; shards that it does not know are exported with a warning.",
     ),
     (

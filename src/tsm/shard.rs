@@ -25,6 +25,9 @@ pub use extent::Extent;
 pub use gather::{Disk, System};
 use gather::{Opened, gather};
 
+/// Segments of less than so many bytes are applied as fast as a second thread is started.
+const SHORT: u64 = 64 << 10;
+
 /// Damage, or a file that cannot be read, and where.
 #[derive(Debug)]
 pub struct Trouble {
@@ -257,7 +260,11 @@ impl Shard {
         let last = segments.iter().rposition(|(_, source)| !source.is_empty());
         for (i, (path, source)) in segments.into_iter().enumerate() {
             let mut notes = Vec::new();
-            let replayed = cache.replay(source.reader(), Some(i) == last, &mut notes);
+            let is_last = Some(i) == last;
+            let replayed = match source.len() < SHORT {
+                true => cache.replay_short(source.reader(), is_last, &mut notes),
+                false => cache.replay(source.reader(), is_last, &mut notes),
+            };
             let odd = notes
                 .into_iter()
                 .map(|note| Remark::Odd(path.clone(), note));

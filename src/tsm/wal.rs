@@ -77,6 +77,23 @@ impl Cache {
         read
     }
 
+    /// Apply the entries of a segment that is too short for a second thread to be worth it; else as `replay`.
+    pub fn replay_short(
+        &mut self,
+        segment: impl Read,
+        last: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), ReadError> {
+        let mut segment = Segment::new(segment, last);
+        let mut spare = Vec::new();
+        while let Some(Unpacked { at, code, body }) = segment.next(spare, notes)? {
+            let applied = self.apply(code, &body);
+            applied.map_err(|kind| Error::new(at, kind))?;
+            spare = body;
+        }
+        Ok(())
+    }
+
     fn apply_all(
         &mut self,
         entries: mpsc::Receiver<Unpacked>,
@@ -180,20 +197,30 @@ mod tests {
 
     fn replayed(segments: &[&[u8]]) -> (Vec<Entry>, Vec<Note>) {
         let (mut cache, mut notes) = (Cache::default(), Vec::new());
+        let (mut short, mut also_noted) = (Cache::default(), Vec::new());
         for (i, segment) in segments.iter().enumerate() {
             let last = i + 1 == segments.len();
             cache.replay(*segment, last, &mut notes).unwrap();
+            short.replay_short(*segment, last, &mut also_noted).unwrap();
         }
-        (cache.finish(), notes)
+        let entries = cache.finish();
+        assert_eq!((&entries, &notes), (&short.finish(), &also_noted));
+        (entries, notes)
     }
 
     /// What is there in spite of the damage, and the damage.
     fn damaged(segment: &[u8], last: bool) -> (Vec<Entry>, Error) {
-        let mut cache = Cache::default();
-        match cache.replay(segment, last, &mut Vec::new()) {
-            Err(ReadError::Damage(e)) => (cache.finish(), e),
-            other => panic!("{other:?}"),
-        }
+        let (mut cache, mut short) = (Cache::default(), Cache::default());
+        let both = (
+            cache.replay(segment, last, &mut Vec::new()),
+            short.replay_short(segment, last, &mut Vec::new()),
+        );
+        let (Err(ReadError::Damage(error)), Err(ReadError::Damage(also))) = both else {
+            panic!("{both:?}");
+        };
+        let entries = cache.finish();
+        assert_eq!((&entries, &error), (&short.finish(), &also));
+        (entries, error)
     }
 
     fn one(key: &str, time: i64, value: Values) -> Entry {
