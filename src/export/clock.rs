@@ -144,12 +144,15 @@ pub struct Sections {
     serial: u64,
     /// By position among the blocks of a field: the section of the field before.
     latest: Vec<usize>,
+    /// All before this one are of the series at work.
+    free: usize,
 }
 
 impl Sections {
     /// Go to the next series: what only the one before last has used can go.
     pub fn advance(&mut self) {
         self.serial += 1;
+        self.free = 0;
         self.latest.truncate(SECTIONS);
         let latest = &mut self.latest;
         if self.all.len() > SECTIONS || self.all.iter().any(|section| section.times.len() > KEPT) {
@@ -189,14 +192,14 @@ impl Sections {
     }
 
     fn enter(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
-        let free = self
-            .all
-            .iter()
-            .position(|section| section.used != self.serial);
-        let id = free.unwrap_or_else(|| {
+        let is_taken = |section: &Section| section.used == self.serial;
+        while self.all.get(self.free).is_some_and(is_taken) {
+            self.free += 1;
+        }
+        let id = self.free;
+        if id == self.all.len() {
             self.all.push(Section::default());
-            self.all.len() - 1
-        });
+        }
         if let Some(section) = self.all.get_mut(id) {
             section.unpack(block)?;
             section.used = self.serial;
