@@ -205,32 +205,33 @@ fn segment(bytes: &[u8]) {
     both(&Memory::of(&[("_00001.wal", bytes)]));
     both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
     let (mut cache, mut notes) = (wal::Cache::default(), Vec::new());
-    let done = cache.replay(bytes, false, &mut notes);
+    let done = cache.replay_short(bytes, false, &mut notes);
     let entries = cache.finish();
-    let (mut short, mut also) = (wal::Cache::default(), Vec::new());
-    let also_done = short.replay_short(bytes, false, &mut also);
-    assert_eq!(done.is_ok(), also_done.is_ok());
-    assert_eq!(notes, also);
-    // Not by their values, among which may be some that are not equal to themselves.
-    let shape = |entries: &[wal::Entry]| {
-        let columns = |entry: &wal::Entry| {
-            entry
-                .columns
-                .iter()
-                .map(|c| c.0.clone())
-                .collect::<Vec<_>>()
-        };
-        entries
-            .iter()
-            .map(|entry| (entry.key.clone(), columns(entry)))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(shape(&entries), shape(&short.finish()));
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
     for (times, values) in entries.iter().flat_map(|entry| &entry.columns) {
         assert_eq!(times.len(), values.len());
         assert!(times.is_sorted_by(|a, b| a < b));
     }
+    // Two threads that wait for each other take longer than all of this: some inputs will do.
+    if bytes.len().is_multiple_of(16) {
+        let (mut cache, mut also_noted) = (wal::Cache::default(), Vec::new());
+        assert_eq!(
+            done.is_ok(),
+            cache.replay(bytes, false, &mut also_noted).is_ok()
+        );
+        assert_eq!(notes, also_noted);
+        assert_eq!(shape(&entries), shape(&cache.finish()));
+    }
+}
+
+/// The keys with the times of their columns. Among the values may be some that are not equal to themselves.
+fn shape(entries: &[wal::Entry]) -> Vec<(&[u8], Vec<&[i64]>)> {
+    let mut all = Vec::new();
+    for entry in entries {
+        let times = entry.columns.iter().map(|column| &column.0[..]);
+        all.push((&entry.key[..], times.collect()));
+    }
+    all
 }
 
 /// A tar archive of any bytes, as it is and with sums that fit.
