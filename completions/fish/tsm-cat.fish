@@ -8,7 +8,7 @@ complete -c tsm-cat -l end -d 'Export points up to and including this time, as i
 complete -c tsm-cat -l changed-since -d 'Export the shards that have changed at this time or later; @FILE is the summary of a former run' -r
 complete -c tsm-cat -l validate -d 'With --schema: print what this target refuses instead, and what mends it: serverless or core' -r
 complete -c tsm-cat -l wal-dir -d 'Read the log from this directory, which holds databases as "wal" does' -r -F
-complete -c tsm-cat -l tmp-dir -d 'Put what is unpacked into files without a name in this folder' -r -F
+complete -c tsm-cat -l tmp-dir -d 'Put what does not fit into memory into files without a name in this folder' -r -F
 complete -c tsm-cat -l bucket-names -d 'Read the names of 2.x buckets from this file, an id and a name on a line, as influx bucket list prints them' -r -F
 complete -c tsm-cat -s o -l out -d 'Write to this file instead of standard output; it gets its name when it is complete' -r -F
 complete -c tsm-cat -s j -l jobs -d 'Threads that read, merge and print; by default as many as there are processors' -r
