@@ -82,11 +82,7 @@ impl Writer {
                 effects.push(((host, second), Some(self.serial)));
             }
         }
-        let line = |((host, second), value): &(Key, Option<i64>)| {
-            let value = value.unwrap();
-            format!("m,host=h{host} n={value}i {second}000000000\n")
-        };
-        let text: String = effects.iter().map(line).collect();
+        let text: String = effects.iter().filter_map(line).collect();
         let port = self.port;
         self.operate(effects, || wire::write(port, "live", &text));
     }
@@ -95,19 +91,28 @@ impl Writer {
         let host = self.dice.below(HOSTS);
         let from = self.second - 1 - self.dice.below(2500);
         let to = (from + self.dice.below(500)).min(self.second - 1);
-        let may_go = |second: &i64| !is_kept(*second) && !self.deleted.contains(&(host, *second));
+        let may_go =
+            |second: &i64| *second != kept(*second) && !self.deleted.contains(&(host, *second));
         let seconds: Vec<i64> = (from..=to).take_while(may_go).collect();
         let Some(to) = seconds.last() else {
             return;
         };
         let keys = seconds.iter().map(|second| (host, *second));
         self.deleted.extend(keys.clone());
-        let effects = keys.map(|key| (key, None)).collect();
+        let mut effects: Effects = keys.map(|key| (key, None)).collect();
+        self.serial += 1;
+        let sign = |second| ((host, second), Some(self.serial));
+        effects.extend(
+            BTreeSet::from([kept(from), kept(*to)])
+                .into_iter()
+                .map(sign),
+        );
+        let signs: String = effects.iter().filter_map(line).collect();
         let place = format!(
             "FROM m WHERE host = 'h{host}' AND time >= {from}000000000 AND time <= {to}000000000"
         );
         let port = self.port;
-        self.repeated += self.operate(effects, || delete(port, &place));
+        self.repeated += self.operate(effects, || delete(port, &place, &signs));
     }
 
     fn operate<T>(&mut self, effects: Effects, send: impl FnOnce() -> T) -> T {
@@ -120,19 +125,27 @@ impl Writer {
     }
 }
 
-/// Seconds that nobody deletes, one in each shard: a series that has nothing left in a shard is not found by queries
-/// any more, though a snapshot that is under way may still hold points of it.
-fn is_kept(second: i64) -> bool {
-    second == START || second % 3600 == 0
+/// A line that writes what an effect says, unless it deletes.
+fn line(((host, second), value): &(Key, Option<i64>)) -> Option<String> {
+    let value = (*value)?;
+    Some(format!("m,host=h{host} n={value}i {second}000000000\n"))
+}
+
+/// The second of a shard that nobody deletes.
+fn kept(second: i64) -> i64 {
+    (second - second.rem_euclid(3600)).max(START)
 }
 
 /// Delete points until the server itself has none of them; how often it had to be told again.
 ///
 /// What a deletion reaches are the TSM files and the cache. A snapshot that is on its way from one to the other keeps
-/// its points, here and in every query, though the deletion is acknowledged.
-fn delete(port: u16, place: &str) -> usize {
+/// its points, here and in every query, though the deletion is acknowledged. If the series has nothing else in a
+/// shard, it is even dropped from the index, and no query finds the points until the series is written again: hence
+/// the `signs`, written before the server is asked.
+fn delete(port: u16, place: &str, signs: &str) -> usize {
     let is_done = |_: &usize| {
         query(port, "live", &format!("DELETE {place}"));
+        wire::write(port, "live", signs);
         ask(port, "live", &format!("SELECT n {place}")).is_empty()
     };
     (0..1000).find(is_done).unwrap()
