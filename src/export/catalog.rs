@@ -323,9 +323,12 @@ fn period(meta: Option<&Meta>, names: &Names) -> Option<u64> {
     Some(meta?.period(database, policy)?.as_secs())
 }
 
+/// Where metadata are, and what they say or what is wrong with them.
+type MetaAt = (PathBuf, Result<Meta, String>);
+
 /// What the server knows; missing is fine, as is one that cannot be used, though that is told. With one that may not be
 /// read, shards that it marks as deleted would come back, and buckets would keep points for another time.
-fn meta_of(path: PathBuf) -> Result<Option<(PathBuf, Result<Meta, String>)>, Error> {
+fn meta_of(path: PathBuf) -> Result<Option<MetaAt>, Error> {
     let meta = match fs::read(&path) {
         Ok(bytes) => Meta::parse(&bytes).map_err(|err| err.to_string()),
         Err(err) => match err.kind() {
