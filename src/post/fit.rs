@@ -31,6 +31,15 @@ impl From<validate::Fault> for Misfit {
     }
 }
 
+/// What a first look at a record shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Its time.
+    pub time: Time,
+    /// Whether it is so plain that it can be sent to any server, as it is.
+    is_plain: bool,
+}
+
 /// Spells records for a server, and refuses what it cannot hold.
 #[derive(Debug)]
 pub struct Fitter {
@@ -61,9 +70,27 @@ impl Fitter {
         }
     }
 
-    /// The record as it is to be sent, or why it is not.
-    pub fn fit<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
-        match record::time(record) {
+    /// What shows at once.
+    pub fn look(&mut self, record: &[u8]) -> Look {
+        let rules = self.rules.as_mut();
+        match rules.and_then(|rules| rules.plain(record)) {
+            Some(time) => Look {
+                time: Time::At(time),
+                is_plain: true,
+            },
+            None => Look {
+                time: record::time(record),
+                is_plain: false,
+            },
+        }
+    }
+
+    /// The record as it is to be sent, or why it is not, after a look at it.
+    pub fn fit<'a>(&'a mut self, record: &'a [u8], look: Look) -> Result<&'a [u8], Misfit> {
+        if look.is_plain {
+            return Ok(record);
+        }
+        match look.time {
             Time::At(_) => {}
             // Sent twice it would be two points.
             Time::Missing => {
@@ -72,7 +99,7 @@ impl Fitter {
             Time::Invalid => return Err("the timestamp is no 64-bit number".into()),
         }
         if let Some(rules) = &mut self.rules {
-            rules.check(record)?;
+            rules.careful(record)?;
         }
         match self.found {
             Some(Found::Target(target)) if target.is_v3() => self.respell(record),
@@ -130,7 +157,8 @@ mod tests {
 
     fn fit(target: Target, record: &[u8]) -> Result<Vec<u8>, Misfit> {
         let mut fitter = Fitter::new(Some(Found::Target(target)));
-        fitter.fit(record).map(<[u8]>::to_vec)
+        let look = fitter.look(record);
+        fitter.fit(record, look).map(<[u8]>::to_vec)
     }
 
     fn fits(target: Target, record: &str) -> bool {
@@ -144,8 +172,13 @@ mod tests {
             assert!(!fits(target, "m v=1\n"));
             assert!(!fits(target, "m v=1 99999999999999999999\n"));
         }
-        assert!(Fitter::new(None).fit(b"m v=1\n").is_err());
-        assert!(Fitter::new(None).fit(b"m v=1 1\n").is_ok());
+        let unknown = |record: &[u8]| {
+            let mut fitter = Fitter::new(None);
+            let look = fitter.look(record);
+            fitter.fit(record, look).is_ok()
+        };
+        assert!(!unknown(b"m v=1\n"));
+        assert!(unknown(b"m v=1 1\n"));
     }
 
     #[test]
@@ -211,7 +244,10 @@ mod tests {
     #[test]
     fn what_the_engines_of_the_cloud_read_in_different_ways_is_left_open() {
         let mut fitter = Fitter::new(Some(Found::SomeCloud));
-        let mut fit = |record: &str| fitter.fit(record.as_bytes()).map(<[u8]>::to_vec);
+        let mut fit = |record: &str| {
+            let look = fitter.look(record.as_bytes());
+            fitter.fit(record.as_bytes(), look).map(<[u8]>::to_vec)
+        };
         assert_eq!(Ok(b"m,t=a\\ b f=1 1\n".to_vec()), fit("m,t=a\\ b f=1 1\n"));
         assert_eq!(Ok(b"m f=0.5 1\n".to_vec()), fit("m f=.5 1\n"));
         assert!(matches!(fit("m,t=a\\\\b f=1 1\n"), Err(Misfit::Open(_))));

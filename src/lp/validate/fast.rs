@@ -2,12 +2,21 @@
 //!
 //! Plain is what exporters print: no backslashes in names but before a separator, one space between the parts,
 //! a time, numbers of ordinary length, at most 64 keys (24 in no order), none of them reserved anywhere.
+//! Such a record has the same spelling in both dialects.
+//!
+//! Exports come series by series: what has been seen of the last plain record is not looked at again where the
+//! next one begins with the same bytes and has the same field keys, or some of them.
 
 use super::lex::string_len;
+use crate::lp::record;
 
-/// Looks at plain records. Used again for the next record.
+/// Looks at plain records, and remembers the last one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plain {
+    /// The last record that was looked at all over and found plain; empty if there is none.
+    last: Vec<u8>,
+    /// Where its fields begin.
+    series: usize,
     tags: Vec<Span>,
     fields: Vec<Span>,
 }
@@ -23,15 +32,52 @@ const MAX_KEYS: usize = 64;
 const FEW_KEYS: usize = 24;
 
 impl Plain {
-    /// Whether the record, without its line feed, is plain.
-    pub(super) fn is_fine(&mut self, text: &[u8]) -> bool {
-        text.len() <= MAX_LEN
-            && self.scan(text) == Some(())
-            && self.are_distinct(text)
-            && (text.is_ascii() || std::str::from_utf8(text).is_ok())
+    /// The time of the record, without its line feed, if it is plain.
+    pub(super) fn time(&mut self, text: &[u8]) -> Option<i64> {
+        if text.len() > MAX_LEN {
+            return None;
+        }
+        if !self.last.is_empty()
+            && text.starts_with(self.last.get(..self.series)?)
+            && let Some(time) = self.again(text)
+        {
+            return Some(time);
+        }
+        self.anew(text)
     }
 
-    fn scan(&mut self, text: &[u8]) -> Option<()> {
+    /// The series is that of the last record, and so are the field keys.
+    pub(super) fn again(&self, text: &[u8]) -> Option<i64> {
+        let mut keys = self.fields.iter();
+        let mut at = self.series;
+        let time = loop {
+            let rest = text.get(at..)?;
+            let len = keys.find_map(|(start, end)| {
+                let key = self.last.get(*start..=*end)?;
+                rest.starts_with(key).then_some(key.len())
+            })?;
+            at = value(text, at + len)?;
+            match text.get(at)? {
+                b',' => at += 1,
+                b' ' => break time(text.get(at + 1..)?)?,
+                _ => return None,
+            }
+        };
+        is_text(text.get(self.series..)?).then_some(time)
+    }
+
+    /// The whole record, without what is known of the last one.
+    fn anew(&mut self, text: &[u8]) -> Option<i64> {
+        self.last.clear();
+        let time = self.scan(text)?;
+        if !self.are_distinct(text) || !is_text(text) {
+            return None;
+        }
+        self.last.extend_from_slice(text);
+        Some(time)
+    }
+
+    fn scan(&mut self, text: &[u8]) -> Option<i64> {
         if text.first() == Some(&b'#') {
             return None;
         }
@@ -43,6 +89,7 @@ impl Plain {
         if text.get(at) != Some(&b' ') {
             return None;
         }
+        self.series = at + 1;
         self.fields.clear();
         loop {
             at = self.field(text, at + 1)?;
@@ -63,14 +110,7 @@ impl Plain {
     fn field(&mut self, text: &[u8], start: usize) -> Option<usize> {
         let end = key(text, start)?;
         self.fields.push((start, end));
-        let value = end + 1;
-        let rest = text.get(value..)?;
-        let len = match rest.first()? {
-            b'0'..=b'9' | b'-' => number(rest)?,
-            b'"' => string_len(rest)?,
-            _ => word(rest)?,
-        };
-        Some(value + len)
+        value(text, end + 1)
     }
 
     fn are_distinct(&self, text: &[u8]) -> bool {
@@ -134,6 +174,17 @@ fn key(text: &[u8], at: usize) -> Option<usize> {
     (text.get(end) == Some(&b'=') && !reserved).then_some(end)
 }
 
+/// Where the value that starts at `at` ends.
+fn value(text: &[u8], at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    let len = match rest.first()? {
+        b'0'..=b'9' | b'-' => number(rest)?,
+        b'"' => string_len(rest)?,
+        _ => word(rest)?,
+    };
+    Some(at + len)
+}
+
 /// The length of a number of ordinary size.
 fn number(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
@@ -168,12 +219,32 @@ fn word(text: &[u8]) -> Option<usize> {
 }
 
 /// A time and nothing else.
-fn time(text: &[u8]) -> Option<()> {
+fn time(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let few = match digits.len() {
-        1..=18 => true,
-        19 => digits <= b"9223372036854775806".as_slice(),
-        _ => false,
+    let value = match digits.first_chunk() {
+        Some(all) if digits.len() == 19 => record::nineteen(*all)?,
+        _ => few(digits)?,
     };
-    (few && digits.iter().all(u8::is_ascii_digit)).then_some(())
+    let value = i64::try_from(value)
+        .ok()
+        .filter(|value| *value < i64::MAX)?;
+    Some(if digits.len() < text.len() {
+        -value
+    } else {
+        value
+    })
+}
+
+/// The number that one to 18 digits spell.
+fn few(digits: &[u8]) -> Option<u64> {
+    if !(1..=18).contains(&digits.len()) {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, c| {
+        c.is_ascii_digit().then(|| sum * 10 + u64::from(c - b'0'))
+    })
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }

@@ -3,10 +3,23 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::lp::dialect::{self, Respelled};
 
+fn plain_time(record: &[u8]) -> Option<i64> {
+    Plain::default().time(record::body(record))
+}
+
+/// Whether a record is plain. If it is, all rules let it pass, it has that time, and nothing is to be respelled.
 fn holds(record: &[u8]) -> bool {
-    let fine = Plain::default().is_fine(record::body(record));
-    if fine {
+    let time = plain_time(record);
+    if let Some(time) = time {
+        assert_eq!(record::Time::At(time), record::time(record));
+        let mut out = Vec::new();
+        match dialect::to_v3(record, &mut out) {
+            Ok(Respelled::Unchanged) => assert!(out.is_empty()),
+            Ok(Respelled::Written) => assert_eq!(record, out),
+            Err(fault) => panic!("{fault}"),
+        }
         for target in Target::ALL {
             let verdict = Validator::new(target).require_time().careful(record);
             assert_eq!(
@@ -17,7 +30,7 @@ fn holds(record: &[u8]) -> bool {
             );
         }
     }
-    fine
+    time.is_some()
 }
 
 #[test]
@@ -82,8 +95,64 @@ fn the_table_keeps_all_rules() {
     }
 }
 
+/// A record that has much in common with others.
+fn similar() -> impl Strategy<Value = String> {
+    let series =
+        prop::sample::select(&["m", "m,a=1", "m,a=1,b=2", "m,a=é", "m,b=1,a=2", "m,a=1\\ "][..]);
+    let key = prop::sample::select(&["b", "c", "d", "dd", "d\\=", "é", "f", "time"][..]);
+    let value =
+        prop::sample::select(&["1", "-2.5", "3i", "t", "\"x y\"", "\"é\"", "1.", "", "\"x"][..]);
+    let time = prop::sample::select(
+        &[
+            " 1",
+            " 1577836800000000000",
+            " 9223372036854775807",
+            "",
+            " 1 ",
+        ][..],
+    );
+    let fields = proptest::collection::vec((key, value), 1..5);
+    (series, fields, time).prop_map(|(series, fields, time)| {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        format!("{series} {}{time}", fields.join(","))
+    })
+}
+
+#[test]
+fn the_last_record_is_remembered_with_its_fields_in_their_order() {
+    let again = |first: &str, second: &str| {
+        let mut plain = Plain::default();
+        assert!(plain.time(first.as_bytes()).is_some());
+        plain.again(second.as_bytes())
+    };
+    for (first, second) in [
+        ("m,t=a f=1,g=2,h=3 1", "m,t=a f=2.5,g=-1i,h=\"x\" 2"),
+        ("m,t=a f=1,g=2,h=3 1", "m,t=a g=2 -3"),
+        ("m,t=a f=1,g=2,h=3 1", "m,t=a f=t,h=4 5"),
+    ] {
+        assert!(again(first, second).is_some(), "{second}");
+    }
+    let first = "m,t=a f=1,g=2,h=3 1";
+    for second in ["f=1,f=2 1", "g=1,f=2 1", "h=1,h=1 1", "f=1,i=1 1"] {
+        assert_eq!(None, again(first, &format!("m,t=a {second}")), "{second}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn what_is_remembered_makes_no_difference(
+        records in proptest::collection::vec(prop_oneof![4 => similar().prop_map(String::into_bytes), 1 => generate::body()], 1..12)
+    ) {
+        let mut plain = Plain::default();
+        for record in records {
+            prop_assert_eq!(plain_time(&record), plain.time(record::body(&record)));
+        }
+    }
 
     #[test]
     fn plain_records_keep_all_rules(body in generate::body()) {
