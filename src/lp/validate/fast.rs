@@ -3,33 +3,24 @@
 //! Plain is what exporters print: no backslashes in names but before a separator, one space between the parts,
 //! a time, numbers of ordinary length, at most 64 keys (24 in no order), none of them reserved anywhere.
 //! Such a record has the same spelling in both dialects.
-//!
-//! Exports come series by series: what has been seen of the last plain record is not looked at again where the
-//! next one begins with the same bytes and has the same field keys, or some of them.
 
 use super::lex::string_len;
+use super::shape::Shape;
 use crate::lp::record;
 
-/// Looks at plain records, and remembers the last one.
+/// Looks at plain records, and remembers what they looked like.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plain {
-    /// The last record that was looked at all over and found plain; empty if there is none.
-    last: Vec<u8>,
-    /// Where its fields begin.
-    series: usize,
-    tags: Vec<Span>,
-    fields: Vec<Span>,
+    /// The last plain record of each of a few measurements.
+    shapes: Vec<Shape>,
+    /// Which of them the last record was like.
+    current: usize,
 }
 
-/// Start and end of a key.
-type Span = (usize, usize);
-
+/// So many shapes, of one measurement each if they do not get in each other's way.
+const SHAPES: usize = 32;
 /// Far below every limit on lengths.
 const MAX_LEN: usize = 32 << 10;
-/// So few that no table is too narrow.
-const MAX_KEYS: usize = 64;
-/// So few that comparing each with each costs little.
-const FEW_KEYS: usize = 24;
 
 impl Plain {
     /// The time of the record, without its line feed, if it is plain.
@@ -37,100 +28,31 @@ impl Plain {
         if text.len() > MAX_LEN {
             return None;
         }
-        if !self.last.is_empty()
-            && text.starts_with(self.last.get(..self.series)?)
-            && let Some(time) = self.again(text)
-        {
+        // Exports come series by series.
+        let like = self.shapes.get(self.current);
+        if let Some(time) = like.and_then(|shape| shape.of_series(text)) {
             return Some(time);
         }
-        self.anew(text)
-    }
-
-    /// The series is that of the last record, and so are the field keys.
-    pub(super) fn again(&self, text: &[u8]) -> Option<i64> {
-        let mut keys = self.fields.iter();
-        let mut at = self.series;
-        let time = loop {
-            let rest = text.get(at..)?;
-            let len = keys.find_map(|(start, end)| {
-                let key = self.last.get(*start..=*end)?;
-                rest.starts_with(key).then_some(key.len())
-            })?;
-            at = value(text, at + len)?;
-            match text.get(at)? {
-                b',' => at += 1,
-                b' ' => break time(text.get(at + 1..)?)?,
-                _ => return None,
-            }
-        };
-        is_text(text.get(self.series..)?).then_some(time)
-    }
-
-    /// The whole record, without what is known of the last one.
-    fn anew(&mut self, text: &[u8]) -> Option<i64> {
-        self.last.clear();
-        let time = self.scan(text)?;
-        if !self.are_distinct(text) || !is_text(text) {
-            return None;
+        if self.shapes.is_empty() {
+            self.shapes.resize_with(SHAPES, Shape::default);
         }
-        self.last.extend_from_slice(text);
-        Some(time)
+        self.current = place(text);
+        let shape = self.shapes.get_mut(self.current)?;
+        shape.of_measurement(text).or_else(|| shape.learn(text))
     }
+}
 
-    fn scan(&mut self, text: &[u8]) -> Option<i64> {
-        if text.first() == Some(&b'#') {
-            return None;
-        }
-        self.tags.clear();
-        let mut at = name(text, 0, b", ")?;
-        while text.get(at) == Some(&b',') {
-            at = self.tag(text, at + 1)?;
-        }
-        if text.get(at) != Some(&b' ') {
-            return None;
-        }
-        self.series = at + 1;
-        self.fields.clear();
-        loop {
-            at = self.field(text, at + 1)?;
-            match text.get(at)? {
-                b',' => {}
-                b' ' => return time(text.get(at + 1..)?),
-                _ => return None,
-            }
-        }
-    }
-
-    fn tag(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = key(text, start)?;
-        self.tags.push((start, end));
-        name(text, end + 1, b", =")
-    }
-
-    fn field(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = key(text, start)?;
-        self.fields.push((start, end));
-        value(text, end + 1)
-    }
-
-    fn are_distinct(&self, text: &[u8]) -> bool {
-        let raw = |span: &Span| text.get(span.0..span.1);
-        let ordered = |keys: &[Span]| keys.is_sorted_by(|a, b| raw(a) < raw(b));
-        let count = self.tags.len() + self.fields.len();
-        if ordered(&self.tags) && ordered(&self.fields) {
-            let mut tags = self.tags.iter().map(raw).peekable();
-            return count <= MAX_KEYS
-                && self.fields.iter().map(raw).all(|field| {
-                    while tags.next_if(|tag| *tag < field).is_some() {}
-                    tags.peek() != Some(&field)
-                });
-        }
-        let keys = || self.tags.iter().chain(&self.fields).map(raw);
-        count <= FEW_KEYS
-            && keys()
-                .enumerate()
-                .all(|(i, key)| keys().take(i).all(|other| other != key))
-    }
+/// Which shape a record may have, by the first bytes of its measurement.
+fn place(text: &[u8]) -> usize {
+    let name = text
+        .iter()
+        .take(32)
+        .take_while(|c| !matches!(c, b',' | b' '));
+    let hash = name.fold(0_u32, |hash, c| {
+        (hash ^ u32::from(*c)).wrapping_mul(0x0100_0193)
+    });
+    // The upper bits depend on all bytes.
+    (hash >> 16) as usize % SHAPES
 }
 
 /// Bytes that stand for themselves in every name.
@@ -152,7 +74,7 @@ const ORDINARY: [bool; 256] = {
 /// Where the name that starts at `at` ends; it is not empty.
 ///
 /// A backslash is allowed where everybody takes it away: before one of these bytes.
-fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
+pub(super) fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
     let mut end = at;
     loop {
         let rest = text.get(end..)?;
@@ -168,14 +90,14 @@ fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
 }
 
 /// Where the key that starts at `at` has its `=`; no target keeps it for itself.
-fn key(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn key(text: &[u8], at: usize) -> Option<usize> {
     let end = name(text, at, b", =")?;
     let reserved = matches!(text.get(at..end)?, b"time" | [b'_', ..]);
     (text.get(end) == Some(&b'=') && !reserved).then_some(end)
 }
 
 /// Where the value that starts at `at` ends.
-fn value(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn value(text: &[u8], at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
     let len = match rest.first()? {
         b'0'..=b'9' | b'-' => number(rest)?,
@@ -219,7 +141,7 @@ fn word(text: &[u8]) -> Option<usize> {
 }
 
 /// A time and nothing else.
-fn time(text: &[u8]) -> Option<i64> {
+pub(super) fn time(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let value = match digits.first_chunk() {
         Some(all) if digits.len() == 19 => record::nineteen(*all)?,
@@ -245,6 +167,6 @@ fn few(digits: &[u8]) -> Option<u64> {
     })
 }
 
-fn is_text(bytes: &[u8]) -> bool {
+pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }

@@ -38,6 +38,7 @@ mod fast;
 mod keys;
 pub(crate) mod lex;
 mod rule;
+mod shape;
 mod target;
 pub(crate) mod value;
 

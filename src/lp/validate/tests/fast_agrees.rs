@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::shape::Shape;
 use super::*;
 use crate::lp::dialect::{self, Respelled};
 
@@ -97,8 +98,21 @@ fn the_table_keeps_all_rules() {
 
 /// A record that has much in common with others.
 fn similar() -> impl Strategy<Value = String> {
-    let series =
-        prop::sample::select(&["m", "m,a=1", "m,a=1,b=2", "m,a=é", "m,b=1,a=2", "m,a=1\\ "][..]);
+    let series = prop::sample::select(
+        &[
+            "m",
+            "m,a=1",
+            "m,a=1,b=2",
+            "m,a=é",
+            "m,b=1,a=2",
+            "m,a=1\\ ",
+            "m,a=3,b=4\\=",
+            "n,a=1",
+            "m,a=1,a=2",
+            "m,a=",
+            "m,a=1,b=x,c=2",
+        ][..],
+    );
     let key = prop::sample::select(&["b", "c", "d", "dd", "d\\=", "é", "f", "time"][..]);
     let value =
         prop::sample::select(&["1", "-2.5", "3i", "t", "\"x y\"", "\"é\"", "1.", "", "\"x"][..]);
@@ -122,22 +136,43 @@ fn similar() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn the_last_record_is_remembered_with_its_fields_in_their_order() {
-    let again = |first: &str, second: &str| {
-        let mut plain = Plain::default();
-        assert!(plain.time(first.as_bytes()).is_some());
-        plain.again(second.as_bytes())
+fn what_one_record_shows_of_the_next_one_is_used() {
+    let shape = |record: &str| {
+        let mut shape = Shape::default();
+        assert!(shape.learn(record.as_bytes()).is_some());
+        shape
     };
-    for (first, second) in [
-        ("m,t=a f=1,g=2,h=3 1", "m,t=a f=2.5,g=-1i,h=\"x\" 2"),
-        ("m,t=a f=1,g=2,h=3 1", "m,t=a g=2 -3"),
-        ("m,t=a f=1,g=2,h=3 1", "m,t=a f=t,h=4 5"),
+    let first = shape("m,s=b,t=a f=1,g=2,h=3 1");
+    for record in [
+        "m,s=b,t=a f=2.5,g=-1i,h=\"x\" 2",
+        "m,s=b,t=a g=2 -3",
+        "m,s=b,t=a f=t,h=4 5",
     ] {
-        assert!(again(first, second).is_some(), "{second}");
+        assert!(first.of_series(record.as_bytes()).is_some(), "{record}");
+        assert!(
+            first.of_measurement(record.as_bytes()).is_some(),
+            "{record}"
+        );
     }
-    let first = "m,t=a f=1,g=2,h=3 1";
-    for second in ["f=1,f=2 1", "g=1,f=2 1", "h=1,h=1 1", "f=1,i=1 1"] {
-        assert_eq!(None, again(first, &format!("m,t=a {second}")), "{second}");
+    for record in ["m,s=c,t=d\\ e f=1,h=1 2", "m,t=a h=3 4"] {
+        assert_eq!(None, first.of_series(record.as_bytes()), "{record}");
+        assert!(
+            first.of_measurement(record.as_bytes()).is_some(),
+            "{record}"
+        );
+    }
+    for record in [
+        "m,s=b,t=a f=1,f=2 1",
+        "m,s=b,t=a g=1,f=2 1",
+        "m,s=b,t=a h=1,h=1 1",
+        "m,s=b,t=a f=1,i=1 1",
+        "m,s=b,s=b f=1 1",
+        "m,u=b f=1 1",
+        "n,s=b,t=a f=1 1",
+        "m f=1 1",
+    ] {
+        assert_eq!(None, first.of_series(record.as_bytes()), "{record}");
+        assert_eq!(None, first.of_measurement(record.as_bytes()), "{record}");
     }
 }
 
