@@ -5,7 +5,7 @@
 //! Such a record has the same spelling in both dialects.
 
 use super::lex::string_len;
-use super::shape::Shape;
+use super::shape::{Shape, Span};
 use crate::lp::record;
 
 /// Looks at plain records, and remembers what they looked like.
@@ -22,23 +22,55 @@ const SHAPES: usize = 32;
 /// Far below every limit on lengths.
 const MAX_LEN: usize = 32 << 10;
 
+/// What is known of a record that keeps all rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its time.
+    pub time: i64,
+    /// How many bytes stand before its fields, if these may need another spelling; all the rest needs none.
+    pub odd_series: Option<usize>,
+}
+
 impl Plain {
-    /// The time of the record, without its line feed, if it is plain.
-    pub(super) fn time(&mut self, text: &[u8]) -> Option<i64> {
+    /// What is known of the record, without its line feed, if it is plain or like one that was judged.
+    pub(super) fn look(&mut self, text: &[u8]) -> Option<Known> {
         if text.len() > MAX_LEN {
             return None;
         }
         // Exports come series by series.
-        let like = self.shapes.get(self.current);
-        if let Some(time) = like.and_then(|shape| shape.of_series(text)) {
-            return Some(time);
+        if let Some(shape) = self.shapes.get(self.current)
+            && let Some(time) = shape.of_series(text)
+        {
+            let odd_series = shape.odd_series();
+            return Some(Known { time, odd_series });
         }
+        let shape = self.shape(text)?;
+        let time = shape.of_measurement(text).or_else(|| shape.learn(text))?;
+        Some(Known {
+            time,
+            odd_series: None,
+        })
+    }
+
+    /// Remember a record, without its line feed, that was judged by all rules and is fine.
+    pub(super) fn judged(
+        &mut self,
+        text: &[u8],
+        series: usize,
+        fields: impl Iterator<Item = Span>,
+    ) {
+        if let Some(shape) = self.shape(text) {
+            shape.judged(text, series, fields);
+        }
+    }
+
+    /// The shape that the record may have.
+    fn shape(&mut self, text: &[u8]) -> Option<&mut Shape> {
         if self.shapes.is_empty() {
             self.shapes.resize_with(SHAPES, Shape::default);
         }
         self.current = place(text);
-        let shape = self.shapes.get_mut(self.current)?;
-        shape.of_measurement(text).or_else(|| shape.learn(text))
+        self.shapes.get_mut(self.current)
     }
 }
 
@@ -110,9 +142,11 @@ pub(super) fn value(text: &[u8], at: usize) -> Option<usize> {
 /// The length of a number of ordinary size.
 fn number(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
-    let mut len = sign + digits(text.get(sign..)?)?;
+    let whole = digits(text.get(sign..)?)?;
+    let mut len = sign + whole;
     match text.get(len) {
-        Some(b'i') => return Some(len + 1),
+        // 18 digits are below every limit.
+        Some(b'i') => return (whole <= 18).then_some(len + 1),
         Some(b'.') => len += 1 + digits(text.get(len + 1..)?)?,
         _ => {}
     }
@@ -124,10 +158,10 @@ fn number(text: &[u8]) -> Option<usize> {
     Some(len)
 }
 
-/// One to 18 digits, which are below every limit.
+/// One to 40 digits: with an exponent of two they are still far below the largest float.
 fn digits(text: &[u8]) -> Option<usize> {
     let len = super::value::digits(text);
-    (1..=18).contains(&len).then_some(len)
+    (1..=40).contains(&len).then_some(len)
 }
 
 /// The length of a boolean.
@@ -167,6 +201,12 @@ fn few(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// Whether a key stands for itself in every dialect, wherever it stands.
+pub(super) fn is_ordinary(key: &[u8]) -> bool {
+    key.iter().all(|c| ORDINARY[usize::from(*c)])
+}
+
+/// Whether bytes are UTF-8.
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }

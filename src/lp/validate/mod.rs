@@ -42,6 +42,7 @@ mod shape;
 mod target;
 pub(crate) mod value;
 
+pub use fast::Known;
 pub use rule::{Fault, Rule};
 pub use target::{TableLimit, Target};
 
@@ -86,20 +87,20 @@ impl Validator {
 
     /// Whether the target stores what this record says. One record as the framer cuts it, line feed or not.
     pub fn check(&mut self, record: &[u8]) -> Result<(), Fault> {
-        match self.plain(record) {
+        match self.known(record) {
             Some(_) => Ok(()),
             None => self.careful(record),
         }
     }
 
-    /// The time of a record so plain that every target stores what it says, spelled as it is.
+    /// What is known of a record that keeps the rules, if it is plain, or like the last one.
     ///
     /// Says no where it would take longer to find out: that is no verdict.
-    pub fn plain(&mut self, record: &[u8]) -> Option<i64> {
-        self.plain.time(record::body(record))
+    pub fn known(&mut self, record: &[u8]) -> Option<Known> {
+        self.plain.look(record::body(record))
     }
 
-    /// What [`Self::check`] says of a record that is not plain, or not known to be: all rules, one after the other.
+    /// What [`Self::check`] says of a record of which nothing is known: all rules, one after the other.
     #[cold]
     pub fn careful(&mut self, record: &[u8]) -> Result<(), Fault> {
         let text = record::body(record);
@@ -113,6 +114,7 @@ impl Validator {
         self.keys.clear();
         self.series(text, &mut lexer)?;
         lexer.gap();
+        let series = lexer.at();
         self.fields(text, &mut lexer)?;
         let time = lexer.time()?;
         if time.is_none() && self.require_time {
@@ -127,7 +129,11 @@ impl Validator {
             _ => {}
         }
         self.keys.check(text, self.target)?;
-        lex::whole(record)
+        lex::whole(record)?;
+        if let Some(fields) = self.keys.fields() {
+            self.plain.judged(text, series, fields);
+        }
+        Ok(())
     }
 
     fn as_a_whole(&self, text: &[u8]) -> Result<(), Fault> {
