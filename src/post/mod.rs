@@ -560,7 +560,9 @@ impl Poster {
                     pool.drain()?;
                 }
                 pool.push(batch, mark)?;
-                if let Some(spare) = pool.spare() {
+                if self.batches.lacks_spare()
+                    && let Some(spare) = pool.spare()
+                {
                     self.batches.recycle(spare);
                 }
             }
