@@ -9,6 +9,7 @@ use crate::lp::number;
 use crate::rows::Values;
 
 use super::print::{LINE, Lane, TIMES};
+use super::walk::Walk;
 use super::{Lost, Report, Unprintable};
 
 /// What could not be printed, by lane.
@@ -104,23 +105,19 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn joined(&mut self) {
         let (lanes, clocks) = (self.lanes, self.clocks);
-        let time_of =
-            |lane: &Lane, row: usize| clocks.get(lane.clock).and_then(|times| times.get(row));
-        let mut next = vec![0; lanes.len()];
-        loop {
-            let heads = lanes.iter().zip(&next);
-            let heads = heads.filter_map(|(lane, row)| time_of(lane, *row));
-            let Some(&time) = heads.min() else {
-                return;
-            };
-            let mut line = self.begin();
-            for (i, (lane, row)) in lanes.iter().zip(&mut next).enumerate() {
-                if time_of(lane, *row) == Some(&time) {
-                    self.field(&mut line, i, lane, *row, time);
-                    *row += 1;
+        let (mut next, mut walk) = (vec![0; lanes.len()], Walk::default());
+        walk.begin(lanes, clocks);
+        while let Some(times) = walk.next(clocks) {
+            for &time in times {
+                let mut line = self.begin();
+                for &i in walk.active() {
+                    if let (Some(lane), Some(row)) = (lanes.get(i), next.get_mut(i)) {
+                        self.field(&mut line, i, lane, *row, time);
+                        *row += 1;
+                    }
                 }
+                self.end(line, time);
             }
-            self.end(line, time);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Times that fields share: each packed section is unpacked once, and its text is kept for the next series.
 
-use crate::lp::cell::{self, Cell};
+use crate::lp::cell;
 use crate::tsm::Error;
 use crate::tsm::block::Block;
 
@@ -14,58 +14,92 @@ pub type Stamp = [u8; cell::SIZE];
 
 /// Append the ends of lines with these times.
 pub fn stamp<'a>(times: impl ExactSizeIterator<Item = &'a i64>, out: &mut Vec<Stamp>) {
-    let start = out.len();
-    out.resize(start + times.len(), [b' '; cell::SIZE]);
     let mut long = Long::default();
-    // Written where they stay: what has just been written in small pieces is slow to copy.
-    for (time, stamp) in times.zip(out.iter_mut().skip(start)) {
-        // A time has twenty characters at most.
-        let n = match u64::try_from(*time) {
-            Ok(time) if time >= LONG => long.put(time, stamp),
-            _ => cell::signed_at(*time, stamp, 1),
-        };
-        stamp[0] = b' ';
-        stamp[n % cell::SIZE] = b'\n';
-        stamp[cell::SIZE - 1] = n as u8 + 1;
-    }
+    out.extend(times.map(|time| match u64::try_from(*time) {
+        Ok(time) if time >= LONG => long.stamp(time),
+        _ => short(*time),
+    }));
+}
+
+/// The end of a line with any time.
+fn short(time: i64) -> Stamp {
+    let mut stamp = [b' '; cell::SIZE];
+    // A time has twenty characters at most.
+    let n = cell::signed_at(time, &mut stamp, 1);
+    stamp[0] = b' ';
+    stamp[n % cell::SIZE] = b'\n';
+    stamp[cell::SIZE - 1] = n as u8 + 1;
+    stamp
 }
 
 /// From here on a time has seventeen digits or more.
 const LONG: u64 = cell::E8 * cell::E8;
 
-/// The parts of the time before: times that follow each other differ in few of them.
+/// The text of the time before in three words: times that follow each other differ in few digits.
 #[derive(Default)]
 struct Long {
-    parts: [u64; 3],
-    head: Cell,
-    /// Where the first part ends.
-    at: usize,
-    texts: [[u8; 8]; 2],
+    /// The time without its last eight digits, these, and those that stand before the last sixteen.
+    rest: u64,
+    low: u64,
+    high: u64,
+    /// Space and first digits; how many bits that is.
+    head: u64,
+    bits: u32,
+    /// Line feed and length, behind these bits.
+    tail: u64,
+    /// Eight digits each.
+    middle: u64,
+    last: u64,
 }
 
 impl Long {
-    /// Put a time there, from the second byte on; where it ends.
+    /// The end of a line with a time of seventeen digits or more, put together in words.
     #[inline]
-    fn put(&mut self, time: u64, stamp: &mut Stamp) -> usize {
+    fn stamp(&mut self, time: u64) -> Stamp {
         let (rest, low) = (time / cell::E8, time % cell::E8);
+        if rest != self.rest {
+            self.turn(rest);
+        }
+        if low != self.low || self.last == 0 {
+            (self.low, self.last) = (low, u64::from_le_bytes(cell::eight(low)));
+        }
+        // From 16 to 40: a space, and one to four digits.
+        let (bits, behind) = (self.bits % 64, 64 - self.bits % 64);
+        let words = [
+            self.head | self.middle << bits,
+            self.middle >> (behind % 64) | self.last << bits,
+            self.last >> (behind % 64) | self.tail,
+        ];
+        let mut stamp = [0; cell::SIZE];
+        let places = stamp.as_chunks_mut().0.iter_mut();
+        for (place, word) in places.zip(words) {
+            *place = word.to_le_bytes();
+        }
+        stamp
+    }
+
+    #[inline]
+    fn turn(&mut self, rest: u64) {
+        self.rest = rest;
         let (high, middle) = (rest / cell::E8, rest % cell::E8);
-        if self.parts[0] != high {
-            self.parts[0] = high;
-            self.at = cell::signed_at(high as i64, &mut self.head, 1);
+        self.middle = u64::from_le_bytes(cell::eight(middle));
+        if high != self.high {
+            self.lead(high);
         }
-        for (part, (known, text)) in [middle, low]
-            .into_iter()
-            .zip(self.parts.iter_mut().skip(1).zip(&mut self.texts))
-        {
-            if *known != part || text[0] == 0 {
-                (*known, *text) = (part, cell::eight(part));
-            }
-        }
-        *stamp = self.head;
-        self.texts.iter().fold(self.at, |at, text| {
-            cell::put(*text, stamp, at);
-            at + text.len()
-        })
+    }
+
+    #[cold]
+    fn lead(&mut self, high: u64) {
+        self.high = high;
+        let text = format!(" {high}");
+        let mut head = [0; 8];
+        head.iter_mut()
+            .zip(text.bytes())
+            .for_each(|(place, c)| *place = c);
+        self.head = u64::from_le_bytes(head);
+        self.bits = 8 * text.len() as u32;
+        let len = text.len() as u64 + 17;
+        self.tail = u64::from(b'\n') << self.bits | len << 56;
     }
 }
 
@@ -144,12 +178,15 @@ pub struct Sections {
     serial: u64,
     /// By position among the blocks of a field: the section of the field before.
     latest: Vec<usize>,
+    /// All before this one are of the series at work.
+    free: usize,
 }
 
 impl Sections {
     /// Go to the next series: what only the one before last has used can go.
     pub fn advance(&mut self) {
         self.serial += 1;
+        self.free = 0;
         self.latest.truncate(SECTIONS);
         let latest = &mut self.latest;
         if self.all.len() > SECTIONS || self.all.iter().any(|section| section.times.len() > KEPT) {
@@ -189,14 +226,14 @@ impl Sections {
     }
 
     fn enter(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
-        let free = self
-            .all
-            .iter()
-            .position(|section| section.used != self.serial);
-        let id = free.unwrap_or_else(|| {
+        let is_taken = |section: &Section| section.used == self.serial;
+        while self.all.get(self.free).is_some_and(is_taken) {
+            self.free += 1;
+        }
+        let id = self.free;
+        if id == self.all.len() {
             self.all.push(Section::default());
-            self.all.len() - 1
-        });
+        }
         if let Some(section) = self.all.get_mut(id) {
             section.unpack(block)?;
             section.used = self.serial;
@@ -229,6 +266,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn times_in_a_row_have_their_stamps(start: u64, steps in proptest::collection::vec(0u64..64, 1..9)) {
+            let mut time = (start >> 1) as i64;
+            let step = |shift: &u64| {
+                time = time.saturating_add((1u64 << shift >> 1) as i64);
+                time
+            };
+            let times: Vec<_> = steps.iter().map(step).collect();
+            let mut stamps = Vec::new();
+            stamp(times.iter(), &mut stamps);
+            for (time, stamp) in times.iter().zip(stamps) {
+                let text = &stamp[..usize::from(stamp[cell::SIZE - 1])];
+                prop_assert_eq!(format!(" {time}\n").into_bytes(), text);
+            }
+        }
+
         #[test]
         fn any_time_has_its_stamp(time: i64, shift in 0..63u32) {
             let time = time >> shift;

@@ -7,6 +7,7 @@ mod careful;
 pub mod catalog;
 mod clock;
 mod fetch;
+mod group;
 pub mod judge;
 pub mod pipeline;
 pub mod plan;
@@ -17,6 +18,7 @@ mod slot;
 pub mod text;
 mod twins;
 pub mod unit;
+mod walk;
 mod weigh;
 pub mod work;
 

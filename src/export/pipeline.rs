@@ -23,8 +23,8 @@ use super::{Options, Report};
 const BUDGET: usize = 32 << 20;
 /// What a thousand values may take of it.
 const WEIGHT: usize = 16 << 10;
-/// What a byte of packed strings may take beyond its weight: it can hold 22, and they become text.
-const STRING: usize = 28;
+/// What a byte of packed strings may take beyond its weight: it can hold 22, and they become as much text.
+const STRING: usize = 44;
 /// Buffers up to this size are used again.
 const KEPT: usize = 2 << 20;
 

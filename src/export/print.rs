@@ -1,6 +1,5 @@
 //! From columns to lines: one line for each time, with all fields that have a value then.
 
-use std::mem;
 use std::ops::RangeInclusive;
 
 use crate::lp::{cell, escape};
@@ -9,6 +8,7 @@ use crate::rows::Values;
 use super::clock::{Sections, Stamp, stamp};
 use super::sheet::Sheet;
 use super::text::Text;
+use super::walk::Walk;
 use super::{Report, careful};
 
 /// A line that would grow longer than this goes on in a second one.
@@ -16,6 +16,9 @@ pub(super) const LINE: usize = 1 << 20;
 
 /// Times that servers write; the two below and the one above are reserved (`models/time.go`).
 pub(super) const TIMES: RangeInclusive<i64> = i64::MIN + 2..=i64::MAX - 1;
+
+/// With more fields than these one value after the other is printed: text is kept of some rows of all of them otherwise.
+const LANES: usize = 4096;
 
 /// Stamps that are made at a time.
 const STAMPS: usize = 256;
@@ -39,10 +42,7 @@ pub struct Printer {
     sheet: Sheet,
     /// The next value of each lane.
     next: Vec<usize>,
-    /// The next time of each clock.
-    heads: Vec<usize>,
-    /// The clocks that stand at the time of the next line, and their lanes.
-    is_here: Vec<bool>,
+    walk: Walk,
     active: Vec<usize>,
     stamps: Vec<Stamp>,
     /// For what is not written at once.
@@ -95,15 +95,22 @@ impl Printer {
             return out.push(&self.bytes);
         }
         self.begin(series, lanes);
-        self.heads.clear();
-        self.heads.resize(clocks.len(), 0);
-        self.is_here.clear();
-        while let Some((time, other)) = self.next_time(clocks) {
-            self.gather(lanes, clocks, time);
-            let n = self.run(clocks, other);
-            self.rows(lanes, clocks, n, out);
-            report.points += n as u64;
-            report.values += (n * self.active.len()) as u64;
+        let Self {
+            sheet,
+            next,
+            walk,
+            stamps,
+            ..
+        } = self;
+        walk.begin(lanes, clocks);
+        while let Some(times) = walk.next(clocks) {
+            for times in times.chunks(STAMPS) {
+                stamps.clear();
+                stamp(times.iter(), stamps);
+                sheet.lines(walk.active(), next, lanes, stamps, out);
+            }
+            report.points += times.len() as u64;
+            report.values += (times.len() * walk.active().len()) as u64;
         }
     }
 
@@ -116,83 +123,9 @@ impl Printer {
         self.next.resize(lanes.len(), 0);
         self.active.clear();
     }
-
-    /// The time of the next line, and the next one at which another clock stands.
-    fn next_time(&self, clocks: &[Vec<i64>]) -> Option<(i64, Option<i64>)> {
-        let mut least: Option<(i64, Option<i64>)> = None;
-        for (times, head) in clocks.iter().zip(&self.heads) {
-            let Some(&time) = times.get(*head) else {
-                continue;
-            };
-            least = Some(match least {
-                None => (time, None),
-                Some((first, _)) if time < first => (time, Some(first)),
-                Some((first, None)) if time > first => (first, Some(time)),
-                Some((first, Some(other))) if time > first => (first, Some(other.min(time))),
-                Some(same) => same,
-            });
-        }
-        least
-    }
-
-    /// Find the lanes that have a value at this time.
-    fn gather(&mut self, lanes: &[Lane], clocks: &[Vec<i64>], time: i64) {
-        let mut is_new = self.is_here.len() != clocks.len();
-        self.is_here.resize(clocks.len(), false);
-        let heads = clocks.iter().zip(&self.heads);
-        for ((times, head), is_here) in heads.zip(&mut self.is_here) {
-            let was_here = mem::replace(is_here, times.get(*head) == Some(&time));
-            is_new |= was_here != *is_here;
-        }
-        if is_new {
-            self.active.clear();
-            let is_here = |lane: &Lane| self.is_here.get(lane.clock) == Some(&true);
-            let lanes = lanes.iter().enumerate().filter(|(_, lane)| is_here(lane));
-            self.active.extend(lanes.map(|(i, _)| i));
-        }
-    }
-
-    /// How many lines have the same fields as the next one.
-    fn run(&self, clocks: &[Vec<i64>], other: Option<i64>) -> usize {
-        let heads = clocks.iter().zip(&self.heads).zip(&self.is_here);
-        let mut here = heads
-            .filter(|(_, is_here)| **is_here)
-            .map(|((times, head), _)| times.get(*head..).unwrap_or_default());
-        let Some(lead) = here.next() else {
-            return 0;
-        };
-        let is_before = |time: &i64| other.is_none_or(|other| *time < other);
-        let mut rest = here.clone();
-        if rest.next().is_none() {
-            return lead.iter().take_while(|time| is_before(time)).count();
-        }
-        let goes_on = |(n, time): &(usize, &i64)| {
-            is_before(time) && here.clone().all(|times| times.get(*n) == Some(*time))
-        };
-        lead.iter().enumerate().take_while(goes_on).count()
-    }
-
-    /// Append the next `n` lines.
-    fn rows(&mut self, lanes: &[Lane], clocks: &[Vec<i64>], n: usize, out: &mut Text) {
-        let heads = clocks.iter().zip(&self.heads).zip(&self.is_here);
-        let mut here = heads.filter(|(_, is_here)| **is_here);
-        let times = here
-            .next()
-            .and_then(|((times, head), _)| times.get(*head..*head + n));
-        for times in times.unwrap_or_default().chunks(STAMPS) {
-            self.stamps.clear();
-            stamp(times.iter(), &mut self.stamps);
-            self.sheet
-                .lines(&self.active, &mut self.next, lanes, &self.stamps, out);
-        }
-        let heads = self.heads.iter_mut().zip(&self.is_here);
-        heads
-            .filter(|(_, is_here)| **is_here)
-            .for_each(|(head, _)| *head += n);
-    }
 }
 
-/// Whether everything has a spelling and each line fits; `times` are the first and the last one of each clock.
+/// Whether everything has a spelling, each line fits and fields are not too many; `times` are the first and the last one of each clock.
 pub fn is_plain(
     series: &[u8],
     lanes: &[Lane],
@@ -212,7 +145,8 @@ pub fn is_plain(
         }
     }
     let is_writable = |(first, last)| TIMES.contains(&first) && TIMES.contains(&last);
-    width <= LINE && times.all(is_writable) && !(has_strings && escape::splits_early(series))
+    let is_narrow = lanes.len() <= LANES && width <= LINE;
+    is_narrow && times.all(is_writable) && !(has_strings && escape::splits_early(series))
 }
 
 #[cfg(test)]

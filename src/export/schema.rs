@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use bstr::BString;
 
-use super::plan::{Gathered, Group, Planner, Run};
+use super::group::{Group, Run};
+use super::plan::{Gathered, Planner};
 use super::unit::Origin;
 use super::{Finding, Oddity, Options, Report};
 use crate::lp::escape::{self, Place};

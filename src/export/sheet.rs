@@ -155,7 +155,10 @@ impl Sheet {
                     }
                     None => {
                         let len = usize::from(stamp[cell::SIZE - 1]);
-                        pen.pair(&step.tail, step.tail_len, stamp, len);
+                        match step.tail_len {
+                            0 => pen.cell(stamp, len),
+                            n => pen.pair(&step.tail, n, stamp, len),
+                        }
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! The next values of one field as text, each in a place of its own.
 
-use crate::lp::cell::{self, Cell};
+use crate::lp::cell::{self, Cell, Short};
 use crate::lp::escape;
 use crate::rows::{Strings, Values};
 
@@ -10,8 +10,6 @@ use super::text::BLOCK;
 pub const ROWS: usize = 64;
 /// A run of strings ends behind this much text, so that long ones do not pile up.
 const STRINGS: usize = 64 << 10;
-/// Floats of a run that are tried as short ones before all others are taken for long.
-const TRIES: usize = 2;
 
 /// Some values of one field as text. Reused from field to field.
 #[derive(Debug)]
@@ -142,25 +140,43 @@ impl Slot {
     }
 
     fn floats(&mut self, values: &[f64]) -> usize {
-        let (mut decimals, mut tries) = (self.decimals, TRIES);
-        let n = self.numbers(values, f64::to_bits, |value, cell| {
-            if tries > 0 {
-                let n = cell::short(value, decimals, cell);
-                if n > 0 {
-                    return n;
-                }
+        if !self.are_one(values, f64::to_bits, cell::float) {
+            let mut shorts = [Short::default(); ROWS];
+            let short = self.shorts(values, &mut shorts);
+            for (i, value) in values.iter().enumerate().take(ROWS) {
+                self.lens[i] = if short >> i & 1 == 1 {
+                    cell::short(shorts[i], self.decimals, &mut self.cells[i]) as u8
+                } else if i > 0 && value.to_bits() == values[i - 1].to_bits() {
+                    self.cells[i] = self.cells[i - 1];
+                    self.lens[i - 1]
+                } else {
+                    cell::float(*value, &mut self.cells[i]) as u8
+                };
             }
-            let n = cell::float(value, cell);
-            if tries > 0 {
-                match cell::decimals(cell.get(..n).unwrap_or_default()) {
-                    Some(found) => decimals = found,
-                    None => tries -= 1,
-                }
-            }
-            n
-        });
-        self.decimals = decimals;
-        n
+        }
+        values.len()
+    }
+
+    /// Which floats are short, a bit for each: with as many decimals as the latest ones had, or with those that the
+    /// first one has that is not short then.
+    fn shorts(&mut self, values: &[f64], shorts: &mut [Short; ROWS]) -> u64 {
+        let found = cell::are_short(values, self.decimals, shorts);
+        let first = found.trailing_ones() as usize;
+        let Some(other) = values.get(first) else {
+            return found;
+        };
+        let mut cell = [0; cell::SIZE];
+        let n = cell::float(*other, &mut cell);
+        let Some(decimals) = cell::decimals(cell.get(..n).unwrap_or_default()) else {
+            return found;
+        };
+        let mut others = *shorts;
+        let more = cell::are_short(values, decimals, &mut others);
+        if more.count_ones() <= found.count_ones() {
+            return found;
+        }
+        (self.decimals, *shorts) = (decimals, others);
+        more
     }
 
     #[inline(always)]
@@ -168,30 +184,37 @@ impl Slot {
         &mut self,
         values: &[T],
         bits: impl Fn(T) -> u64,
-        mut print: impl FnMut(T, &mut Cell) -> usize,
+        print: impl Fn(T, &mut Cell) -> usize,
     ) -> usize {
-        let Some(first) = values.first() else {
-            return 0;
-        };
-        let mut before = bits(*first);
-        if values.iter().all(|v| bits(*v) == before) {
-            if self.uniform != Some(before) {
-                self.uniform = Some(before);
-                self.lens[0] = print(*first, &mut self.cells[0]) as u8;
-            }
-            return values.len();
-        }
-        self.uniform = None;
-        before = !before;
-        for (i, value) in values.iter().enumerate().take(ROWS) {
-            if bits(*value) == before && i > 0 {
-                (self.cells[i], self.lens[i]) = (self.cells[i - 1], self.lens[i - 1]);
-            } else {
-                before = bits(*value);
-                self.lens[i] = print(*value, &mut self.cells[i]) as u8;
+        if !self.are_one(values, &bits, &print) {
+            for (i, value) in values.iter().enumerate().take(ROWS) {
+                if i > 0 && bits(*value) == bits(values[i - 1]) {
+                    (self.cells[i], self.lens[i]) = (self.cells[i - 1], self.lens[i - 1]);
+                } else {
+                    self.lens[i] = print(*value, &mut self.cells[i]) as u8;
+                }
             }
         }
         values.len()
+    }
+
+    /// Whether all values are the same number; if so its text is in the first place.
+    #[inline(always)]
+    fn are_one<T: Copy>(
+        &mut self,
+        values: &[T],
+        bits: impl Fn(T) -> u64,
+        print: impl FnOnce(T, &mut Cell) -> usize,
+    ) -> bool {
+        let Some(first) = values.first() else {
+            return true;
+        };
+        let uniform = Some(bits(*first)).filter(|it| values.iter().all(|v| bits(*v) == *it));
+        if uniform.is_some() && self.uniform != uniform {
+            self.lens[0] = print(*first, &mut self.cells[0]) as u8;
+        }
+        self.uniform = uniform;
+        uniform.is_some()
     }
 
     fn strings_from(&mut self, values: &Strings, at: usize) -> usize {

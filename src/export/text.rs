@@ -127,6 +127,15 @@ impl<'a> Pen<'a> {
         });
     }
 
+    /// Put the first `n` bytes of a cell.
+    #[inline(always)]
+    pub fn cell(&mut self, cell: &Cell, n: usize) {
+        self.step(|place| {
+            copy(cell, place, 0);
+            n % BLOCK
+        });
+    }
+
     /// Put the first `n` of bytes that go on for a block behind them.
     #[inline(always)]
     pub fn padded(&mut self, bytes: &[u8], n: usize) {
@@ -175,6 +184,7 @@ mod tests {
             pen.part(&block, n % 32);
             pen.padded(&long, n);
             pen.pair(&block, 31 - n % 32, b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
+            pen.cell(b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
             pen.done();
             let expected = [
                 b"ab",
@@ -182,6 +192,7 @@ mod tests {
                 &block[..n % 32],
                 &long[..n],
                 &block[..31 - n % 32],
+                &b"ABCDEFGHIJKLMNOPQRSTUVWX"[..n % 25],
                 &b"ABCDEFGHIJKLMNOPQRSTUVWX"[..n % 25],
             ];
             assert_eq!(expected.concat(), text.bytes(), "{n}");

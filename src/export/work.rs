@@ -24,6 +24,9 @@ const KEPT: usize = 1 << 20;
 /// Weight of a unit that leaves more memory behind than it is worth to keep.
 const HEAVY: usize = 128;
 
+/// Clocks or fields among which the same times are looked for. To miss them costs time, not lines.
+const RECENT: usize = 32;
+
 /// Turns units into text, one at a time, with memory that is used again.
 #[derive(Debug, Default)]
 pub struct Worker {
@@ -215,9 +218,11 @@ impl Worker {
     /// The number of the clock that has these times.
     fn clock(&mut self, times: Vec<i64>) -> usize {
         let is_same = |clock: &Vec<i64>| clock.last() == times.last() && *clock == times;
-        if let Some(known) = self.clocks.iter().position(is_same) {
+        let recent = self.clocks.len().saturating_sub(RECENT);
+        let known = self.clocks.iter().skip(recent).position(is_same);
+        if let Some(known) = known {
             self.spare_clocks.push(times);
-            return known;
+            return recent + known;
         }
         self.clocks.push(times);
         self.clocks.len() - 1
@@ -230,10 +235,12 @@ impl Worker {
                 continue;
             };
             let beats = self.beats.get(beats.0..beats.1).unwrap_or_default();
-            let before = self.places.iter().take(i).position(|place| {
-                place.is_some_and(|place| self.beats.get(place.0..place.1) == Some(beats))
-            });
-            let known = before.and_then(|before| Some(self.lanes.get(before)?.clock));
+            let recent = i.saturating_sub(RECENT);
+            let is_same = |place: &Option<(usize, usize)>| {
+                place.is_some_and(|(from, to)| self.beats.get(from..to) == Some(beats))
+            };
+            let before = self.places.iter().take(i).skip(recent).position(is_same);
+            let known = before.and_then(|before| Some(self.lanes.get(recent + before)?.clock));
             let clock = match known {
                 Some(clock) => clock,
                 None => {

@@ -29,31 +29,46 @@ pub fn float(value: f64, cell: &mut Cell) -> usize {
 /// Powers of ten by which a number of few decimals becomes a whole one.
 const POWERS: [f64; 8] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 
-/// Put a float there as [`float`] does if it has at most so many decimals and eight digits in all; otherwise nothing,
-/// and the length is 0.
+/// A float of few digits as a whole number: what it is after the point has been moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Short(u64);
+
+/// Which of up to 64 floats have at most so many decimals and eight digits in all, a bit for each; what they are then is
+/// put beside them.
 ///
-/// Less than sixteen digits that are rounded to the number are its shortest ones: no two of them are rounded to the
+/// Less than sixteen digits that are rounded to a number are its shortest ones: no two of them are rounded to the
 /// same number. And a quotient of whole numbers is the number that their digits are rounded to.
 #[inline]
-pub fn short(value: f64, decimals: usize, cell: &mut Cell) -> usize {
+pub fn are_short(values: &[f64], decimals: usize, shorts: &mut [Short; 64]) -> u64 {
     /// From here on floats are whole: adding it rounds, and leaves the whole number in the low bits.
     const WHOLE: f64 = (1u64 << 52) as f64;
-    let decimals = decimals % POWERS.len();
-    let (size, power) = (value.abs(), POWERS[decimals]);
-    let shifted = size * power + WHOLE;
-    let whole = shifted - WHOLE;
-    let is_plain = size < 1e6 && (size >= 1e-4 || value.to_bits() == 0);
-    if whole / power != size || whole >= 1e8 || !is_plain {
-        return 0;
+    const SIGN: u64 = 1 << 63;
+    let power = POWERS[decimals % POWERS.len()];
+    let mut all = 0;
+    for (i, (value, short)) in values.iter().zip(shorts).enumerate() {
+        let size = value.abs();
+        let shifted = size * power + WHOLE;
+        let whole = shifted - WHOLE;
+        let is_plain = (size < 1e6) & ((size >= 1e-4) | (value.to_bits() == 0));
+        let is_short = (whole / power == size) & (whole < 1e8) & is_plain;
+        all |= u64::from(is_short) << (i % 64);
+        *short = Short(shifted.to_bits() & ((1 << 52) - 1) | value.to_bits() & SIGN);
     }
-    let digits = apart(shifted.to_bits() & ((1 << 52) - 1));
+    all
+}
+
+/// Put a short float of so many decimals there as [`float`] prints it; the length of its text.
+#[inline]
+pub fn short(Short(number): Short, decimals: usize, cell: &mut Cell) -> usize {
+    let decimals = decimals % POWERS.len();
+    let digits = apart(number << 1 >> 1);
     let text = ascii(digits);
     let before = 8 - decimals;
     // A digit stands before the point, and none behind the last one that is not zero.
     let zeros = ((digits | 1 << 63).trailing_zeros() as usize / 8).min(before - 1);
     let behind = decimals - (digits.leading_zeros() as usize / 8).min(decimals);
     cell[0] = b'-';
-    let at = usize::from(value.is_sign_negative());
+    let at = (number >> 63) as usize;
     word(text >> (8 * zeros), cell, at);
     let point = at + before - zeros;
     word(
@@ -183,6 +198,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A float with so many decimals at most; nothing if it is not short.
+    fn one(value: f64, decimals: usize, cell: &mut Cell) -> usize {
+        let mut shorts = [Short::default(); 64];
+        match are_short(&[value], decimals, &mut shorts) {
+            0 => 0,
+            _ => short(shorts[0], decimals, cell),
+        }
+    }
+
     fn text(put: impl FnOnce(&mut Cell) -> usize) -> String {
         let mut cell = [b'?'; SIZE];
         let n = put(&mut cell);
@@ -228,11 +252,7 @@ mod tests {
             (100_000.25, 2, "100000.25"),
             (0.1 + 0.2, 7, ""),
         ] {
-            assert_eq!(
-                expected,
-                text(|cell| short(value, decimals, cell)),
-                "{value}"
-            );
+            assert_eq!(expected, text(|cell| one(value, decimals, cell)), "{value}");
         }
     }
 
@@ -270,7 +290,7 @@ mod tests {
         fn a_short_float_is_printed_as_any_other(n in -120_000_000i64..120_000_000, scale in 0usize..9, decimals in 0usize..8) {
             let value = n as f64 / 10f64.powi(scale as i32);
             let mut cell = [b'?'; SIZE];
-            let len = short(value, decimals, &mut cell);
+            let len = one(value, decimals, &mut cell);
             let found = String::from_utf8(cell[..len].to_vec()).unwrap();
             let rule = text(|cell| float(value, cell));
             prop_assert!(len == 0 || found == rule, "{} is not {}", found, rule);
@@ -283,7 +303,7 @@ mod tests {
         fn any_float_is_short_or_not(bits: u64, decimals in 0usize..8) {
             let value = f64::from_bits(bits);
             let mut cell = [b'?'; SIZE];
-            let len = short(value, decimals, &mut cell);
+            let len = one(value, decimals, &mut cell);
             prop_assert!(len == 0 || text(|cell| float(value, cell)).as_bytes() == &cell[..len]);
         }
     }

@@ -305,6 +305,7 @@ fn two_thousand_buckets_in_turn_stay_within_the_memory_bound() {
         text += "# STREAM-END points:300000 left-out:0\n";
         stdin.write_all(text.as_bytes()).unwrap();
     });
+    println!("{peak} bytes at most");
     assert!(peak > 0, "no memory was seen");
     assert!(peak < (16 << 20) + 2 * 4 * 4_000_000, "{peak} bytes");
 }
