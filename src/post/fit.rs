@@ -139,8 +139,8 @@ impl Fitter {
     }
 }
 
-/// The rules of a target, where there are any.
-fn rules(target: Target) -> Option<validate::Target> {
+/// The rules of a target, where there are any: servers that read alike have the same.
+pub fn rules(target: Target) -> Option<validate::Target> {
     Some(match target {
         Target::Serverless | Target::Clustered | Target::Dedicated => validate::Target::Serverless,
         Target::Core | Target::Enterprise => validate::Target::Core,

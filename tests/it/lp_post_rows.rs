@@ -372,7 +372,7 @@ fn a_success_that_comes_late_is_one_and_nothing_goes_twice() {
         if tries < 6 {
             return answer_with(503, "Retry-After: 0\r\n", "");
         }
-        word = None;
+        drop(word.take());
         stored()
     });
     let input = format!(

@@ -11,7 +11,7 @@
 //!   for the end of the record behind the next one (W09).
 //!
 //! What the target takes and understands passes, even if others would not: `1.` and tabs between the parts for
-//! `v1` and `v2`, two values of one type for one field where the last one wins, no time (unless one is required).
+//! `v1` and `oss2`, two values of one type for one field where the last one wins, no time (unless one is required).
 //!
 //! A target stands for all servers of its kind: `v1` refuses 100 tags, which crash 1.x before 1.8.6, strings over
 //! 1 MiB, which 1.9 and later refuse, and measurements and field keys that are no UTF-8, which 1.6 answers with
