@@ -28,7 +28,8 @@ pub struct Slot {
     /// Decimals that the latest short float had.
     decimals: usize,
     is_text: bool,
-    /// Strings: where each starts and ends in `text`, which goes on for a block behind the last one.
+    /// Strings: where each starts and ends in `text`, which goes on for a block behind the last one. What is left there
+    /// of others means nothing.
     text: Vec<u8>,
     spans: [(u32, u32); ROWS],
     /// How long the strings of all rows are together.
@@ -132,7 +133,13 @@ impl Slot {
         }
         match values {
             Values::Float(v) => self.floats(some(v, at)),
-            Values::Integer(v) => self.numbers(some(v, at), |v| v as u64, integer),
+            Values::Integer(v) => {
+                let v = some(v, at);
+                match cell::are_small(v) {
+                    true => self.numbers(v, |v| v as u64, small),
+                    false => self.numbers(v, |v| v as u64, integer),
+                }
+            }
             Values::Unsigned(v) => self.numbers(some(v, at), |v| v, unsigned),
             Values::Boolean(v) => self.numbers(some(v, at), u64::from, boolean),
             Values::String(v) => self.strings_from(v, at),
@@ -218,20 +225,20 @@ impl Slot {
     }
 
     fn strings_from(&mut self, values: &Strings, at: usize) -> usize {
-        self.text.clear();
+        let mut used = 0;
         self.strings = 0;
         let mut before: Option<&[u8]> = None;
         let (mut span, mut n, mut kinds) = ((0, 0), 0, 0);
-        for (place, i) in self.spans.iter_mut().zip(at..values.len()) {
+        for (place, i) in (at..values.len()).enumerate().take(ROWS) {
             let value = values.get(i);
             if before != Some(value) {
-                let start = self.text.len() as u32;
-                escape::encode_string(value, &mut self.text);
-                span = (start, self.text.len() as u32);
+                let start = used;
+                used += self.string(value, used);
+                span = (start as u32, used as u32);
                 before = Some(value);
                 kinds += 1;
             }
-            *place = span;
+            self.spans[place] = span;
             n += 1;
             self.strings += (span.1 - span.0) as usize;
             if self.strings > STRINGS {
@@ -239,13 +246,27 @@ impl Slot {
             }
         }
         self.is_same = kinds == 1;
-        self.text.resize(self.text.len() + BLOCK, 0);
         n
+    }
+
+    /// Have the text of a string from `at` on; how long it is.
+    fn string(&mut self, value: &[u8], at: usize) -> usize {
+        let wanted = at + escape::string_room(value.len()) + BLOCK;
+        if self.text.len() < wanted {
+            self.text.resize(wanted.next_power_of_two(), 0);
+        }
+        escape::put_string(value, self.text.get_mut(at..).unwrap_or_default())
     }
 }
 
 fn integer(value: i64, cell: &mut Cell) -> usize {
     let n = cell::signed(value, cell);
+    cell[n] = b'i';
+    n + 1
+}
+
+fn small(value: i64, cell: &mut Cell) -> usize {
+    let n = cell::small(value, cell);
     cell[n] = b'i';
     n + 1
 }

@@ -100,6 +100,20 @@ pub fn signed_at(value: i64, cell: &mut Cell, at: usize) -> usize {
     digits(value.unsigned_abs(), cell, at + usize::from(value < 0))
 }
 
+/// Whether all these integers are small ones.
+#[inline]
+pub fn are_small(values: &[i64]) -> bool {
+    // Without a branch: it becomes a loop of vectors.
+    values.iter().fold(0, |any, v| any | v.unsigned_abs()) < 1 << 26
+}
+
+/// Put a small signed integer there, without the `i`; the length of its text.
+#[inline]
+pub fn small(value: i64, cell: &mut Cell) -> usize {
+    cell[0] = b'-';
+    few(value.unsigned_abs(), cell, usize::from(value < 0))
+}
+
 /// Put an unsigned integer there, without the `u`; the length of its text.
 #[inline]
 pub fn unsigned(value: u64, cell: &mut Cell) -> usize {
@@ -110,7 +124,7 @@ pub fn unsigned(value: u64, cell: &mut Cell) -> usize {
 pub const E8: u64 = 100_000_000;
 
 /// Put the digits from `at` on; where they end. There must be room for all of them.
-#[inline]
+#[inline(always)]
 fn digits(value: u64, cell: &mut Cell, at: usize) -> usize {
     if value < E8 {
         return few(value, cell, at);
@@ -224,6 +238,17 @@ mod tests {
         }
         assert_eq!(i64::MIN.to_string(), text(|cell| signed(i64::MIN, cell)));
         assert_eq!(u64::MAX.to_string(), text(|cell| unsigned(u64::MAX, cell)));
+    }
+
+    #[test]
+    fn small_integers_have_their_digits() {
+        for value in [0, 1, -1, 9, 10, -99, 100_000, (1 << 26) - 1, 1 - (1 << 26)] {
+            assert!(are_small(&[0, value]));
+            assert_eq!(value.to_string(), text(|cell| small(value, cell)));
+        }
+        for value in [1 << 26, -(1 << 26), i64::MAX, i64::MIN] {
+            assert!(!are_small(&[value, 0]));
+        }
     }
 
     #[test]

@@ -107,34 +107,69 @@ pub fn encode(place: Place, name: &[u8], out: &mut Vec<u8>) {
 /// Append a string value with its quotes.
 pub fn encode_string(value: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    // As long as it can become, and a word more.
-    out.resize(start + 2 * value.len() + 10, b'"');
-    let place = out.get_mut(start..).unwrap_or_default();
-    let (words, tail) = value.as_chunks();
+    out.resize(start + string_room(value.len()), b'"');
+    let n = put_string(value, out.get_mut(start..).unwrap_or_default());
+    out.truncate(start + n);
+}
+
+/// The room that a string of so many bytes needs with its quotes: as long as it can become, and a word more.
+pub const fn string_room(len: usize) -> usize {
+    2 * len + 10
+}
+
+/// Put a string value with its quotes at the beginning of a place that has room for it; how long it is.
+pub fn put_string(value: &[u8], place: &mut [u8]) -> usize {
+    put(place, 0, [b'"']);
     let mut at = 1;
-    for word in words {
-        at = put_word(u64::from_le_bytes(*word), 8, place, at);
+    let (chunks, tail) = value.as_chunks::<16>();
+    for chunk in chunks {
+        if is_plain(chunk) {
+            put(place, at, *chunk);
+            at += chunk.len();
+        } else {
+            at = put_words(chunk, place, at);
+        }
     }
+    at = put_words(tail, place, at);
+    let n = tail.len() % 8;
     let rest = match value.last_chunk() {
         // Shifted by one byte first: a shift by all eight is none.
-        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * tail.len()),
+        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * n),
         None => tail.iter().rfold(0, |word, c| word << 8 | u64::from(*c)),
     };
-    at = put_word(rest, tail.len(), place, at);
-    if let Some(last) = place.get_mut(at) {
-        *last = b'"';
+    at = put_word(rest, n, place, at);
+    put(place, at, [b'"']);
+    at + 1
+}
+
+/// Whether no byte needs a backslash; all are looked at, without a branch.
+#[inline]
+fn is_plain(chunk: &[u8; 16]) -> bool {
+    let is_special = |c: &u8| (*c == b'"') | (*c == b'\\');
+    !chunk.iter().fold(false, |any, c| any | is_special(c))
+}
+
+/// Put all whole words of some bytes at `at`; where they end.
+#[inline]
+fn put_words(bytes: &[u8], place: &mut [u8], at: usize) -> usize {
+    let words = bytes.as_chunks().0.iter();
+    words.fold(at, |at, word| {
+        put_word(u64::from_le_bytes(*word), 8, place, at)
+    })
+}
+
+/// A copy of fixed size.
+#[inline(always)]
+fn put<const N: usize>(place: &mut [u8], at: usize, bytes: [u8; N]) {
+    if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = bytes;
     }
-    out.truncate(start + at + 1);
 }
 
 /// Put the lowest `n` bytes of a word at `at`, with a backslash before those that need one; where they end.
 #[inline]
 fn put_word(mut word: u64, n: usize, place: &mut [u8], mut at: usize) -> usize {
-    let mut put = |at: usize, word: u64| {
-        if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-            *place = word.to_le_bytes();
-        }
-    };
+    let mut put = |at: usize, word: u64| put(place, at, word.to_le_bytes());
     let mut special = equal(word, b'"') | equal(word, b'\\');
     put(at, word);
     let mut left = n;
@@ -440,6 +475,21 @@ mod tests {
             if field_misfit(&name).is_none() {
                 prop_assert_eq!(&name, &decoded(Place::Field, &encoded(Place::Field, &name)));
             }
+        }
+
+        #[test]
+        fn quotes_and_backslashes_get_a_backslash_wherever_they_stand(
+            value in proptest::collection::vec(proptest::sample::select(b"abcdefghijklmnop\"\\".to_vec()), 0..80),
+        ) {
+            let mut plain = vec![b'"'];
+            for c in &value {
+                plain.extend(matches!(c, b'"' | b'\\').then_some(b'\\'));
+                plain.push(*c);
+            }
+            plain.push(b'"');
+            let mut spelled = b"before".to_vec();
+            encode_string(&value, &mut spelled);
+            prop_assert_eq!(&plain, &spelled[6..]);
         }
 
         #[test]

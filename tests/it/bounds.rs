@@ -248,7 +248,10 @@ fn a_minute_is_read_from_its_blocks_only(count: i64) {
     for jobs in ["1", "16"] {
         let (start, stop) = (first.to_string(), (first + MINUTE).to_string());
         let args = ["--start", &start, "--stop", &stop, "--jobs", jobs];
+        let before = Instant::now();
         let (bytes, lines) = read(dir.path(), &args);
+        let took = before.elapsed().as_millis();
+        println!("one minute of {count} points: {bytes} bytes of blocks, {took} ms");
         let line = |i: i64| {
             let value = (count / 2 - 20 + i) % 1000;
             format!("m,t=a n={value}i {}", first + i * SECOND)
