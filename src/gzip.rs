@@ -27,24 +27,39 @@ impl Packer {
 
     /// Append a member that holds `bytes`.
     pub fn member(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.member_of([bytes], out);
+    }
+
+    /// Append a member that holds these pieces, one behind the other.
+    pub fn member_of<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
         out.extend_from_slice(&HEADER);
         self.deflate.reset();
+        let mut crc = Crc::new();
+        for piece in pieces {
+            crc.update(piece);
+            self.feed(piece, FlushCompress::None, out);
+        }
+        self.feed(b"", FlushCompress::Finish, out);
+        out.extend_from_slice(&crc.sum().to_le_bytes());
+        out.extend_from_slice(&crc.amount().to_le_bytes());
+    }
+
+    fn feed(&mut self, bytes: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
         let (start, mut room) = (self.deflate.total_in(), bytes.len() / 4 + 256);
+        let is_last = matches!(flush, FlushCompress::Finish);
         loop {
-            out.reserve(room);
             let done = (self.deflate.total_in() - start) as usize;
             let rest = bytes.get(done..).unwrap_or_default();
-            let status = self.deflate.compress_vec(rest, out, FlushCompress::Finish);
-            match status {
-                Ok(Status::StreamEnd) => break,
+            if rest.is_empty() && !is_last {
+                return;
+            }
+            out.reserve(room);
+            match self.deflate.compress_vec(rest, out, flush) {
+                Ok(Status::StreamEnd) => return,
                 // All there was no room for is tried again with more.
                 Ok(_) | Err(_) => room = room.saturating_mul(2),
             }
         }
-        let mut crc = Crc::new();
-        crc.update(bytes);
-        out.extend_from_slice(&crc.sum().to_le_bytes());
-        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     }
 }
 
@@ -85,7 +100,10 @@ mod tests {
             let bytes = bytes.repeat(n);
             let mut packed = b"before".to_vec();
             Packer::new(level).member(&bytes, &mut packed);
-            prop_assert_eq!(bytes, unpacked(&packed[6..]));
+            prop_assert_eq!(&bytes, &unpacked(&packed[6..]));
+            let mut pieces = Vec::new();
+            Packer::new(level).member_of(bytes.chunks(n * 100), &mut pieces);
+            prop_assert_eq!(bytes, unpacked(&pieces));
         }
     }
 }

@@ -17,7 +17,7 @@ complete -c lp-filter -s p -l precision -d 'Unit of the timestamps that come in;
 us\t'Microseconds'
 ms\t'Milliseconds'
 s\t'Seconds'"
-complete -c lp-filter -l validate -d 'Check every record by the rules of a target: v1, v2, serverless or core; what it breaks is a reject' -r
+complete -c lp-filter -l validate -d 'Check every record by the rules of a target, as lp-post names it; what breaks them is a reject' -r
 complete -c lp-filter -l max-record -d 'Longest record to accept, in bytes' -r
 complete -c lp-filter -l rejects -d 'Append records that cannot be handled to this file, each under a comment with its place and reason' -r -F
 complete -c lp-filter -l summary -d 'Write the figures of the run to this file, as JSON' -r -F

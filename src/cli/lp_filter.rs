@@ -104,12 +104,12 @@ pub struct Args {
     #[arg(short, long, value_name = "UNIT", value_enum, default_value = "ns", help_heading = REWRITING)]
     pub precision: Precision,
 
-    /// Check every record by the rules of a target: v1, v2, serverless or core; what it breaks is a reject
+    /// Check every record by the rules of a target, as lp-post names it; what breaks them is a reject
     ///
-    /// Refused is what the target would refuse, and what it would take and store as something else. Records are
+    /// One of serverless, cloud, oss2, v1, core, enterprise, clustered, dedicated. Refused is what the target would refuse, and what it would take and store as something else. Records are
     /// checked as they go out, after all rewriting; those that are not selected, as they came. Names are in the
     /// spelling of InfluxDB 1.x, from which lp-post spells them for its target.
-    #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
+    #[arg(long, value_name = "TARGET", value_parser = value::rules)]
     pub validate: Option<Target>,
 
     /// Stop at the first reject, with status 65

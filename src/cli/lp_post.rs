@@ -383,11 +383,8 @@ fn target(text: &str) -> Result<Wanted, String> {
     if text == "auto" {
         return Ok(Wanted::Auto);
     }
-    let names: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
-    match Target::named(text) {
-        Some(target) => Ok(Wanted::Target(target)),
-        None => Err(format!("is none of auto, {}", names.join(", "))),
-    }
+    let named = value::target(text).map(Wanted::Target);
+    named.map_err(|refused| format!("{refused}, auto"))
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -411,8 +411,9 @@ pub enum Form {
 
 /// A target whose rules concern many records together.
 fn target(name: &str) -> Result<Target, String> {
-    match Target::parse(name) {
-        Ok(target) if target.is_v3() => Ok(target),
+    match value::rules(name) {
+        // Others with the same rules allow other numbers of tables and columns.
+        Ok(target) if target.is_v3() && target.name() == name => Ok(target),
         _ => Err("is none of serverless, core".into()),
     }
 }

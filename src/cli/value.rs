@@ -5,6 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use crate::http;
+use crate::lp::validate;
+use crate::post::fit;
+
 /// A time: RFC 3339, a date (midnight UTC), epoch with unit, `now`, or a span back from now. In nanoseconds.
 pub fn time(text: &str) -> Result<i64, String> {
     time_at(text, now())
@@ -21,6 +25,21 @@ pub fn inclusive_time(text: &str) -> Result<i64, String> {
         }
         _ => time(text),
     }
+}
+
+/// A target, by the name that it has in every program.
+pub fn target(name: &str) -> Result<http::Target, String> {
+    http::Target::named(name).ok_or_else(|| {
+        let names = http::Target::ALL.map(http::Target::name);
+        format!("is none of {}", names.join(", "))
+    })
+}
+
+/// The rules that a target has for records.
+pub fn rules(name: &str) -> Result<validate::Target, String> {
+    fit::rules(target(name)?).ok_or_else(|| {
+        format!("{name} has no rules: it takes nearly every record (lp-post --dry-run --target {name} looks for the rest)")
+    })
 }
 
 /// The time now, in nanoseconds.
@@ -154,6 +173,24 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_700_000_000_000_000_000;
+
+    #[test]
+    fn every_target_has_one_name_and_all_but_one_have_rules() {
+        for known in http::Target::ALL {
+            assert_eq!(Ok(known), target(known.name()));
+            let has_rules = known != http::Target::VictoriaMetrics;
+            assert_eq!(has_rules, rules(known.name()).is_ok(), "{known}");
+        }
+        assert_eq!(Ok(validate::Target::V2), rules("cloud"));
+        assert_eq!(Ok(validate::Target::Core), rules("enterprise"));
+        assert_eq!(Ok(validate::Target::Serverless), rules("clustered"));
+        let refused = rules("v2").unwrap_err();
+        assert!(
+            refused.starts_with("is none of serverless, cloud, oss2,"),
+            "{refused}"
+        );
+        assert!(rules("auto").is_err());
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

@@ -189,7 +189,7 @@ pub enum Respelled {
 
 /// Append the record in the spelling of InfluxDB 3, if it needs another one than it has.
 ///
-/// The record is one that 1.x or 2.x servers read: what passes the validator for `v1` or `v2`. A fault says what
+/// The record is one that 1.x or 2.x servers read: what passes the validator for `v1` or `oss2`. A fault says what
 /// has no spelling; nothing has been appended then.
 pub fn to_v3(record: &[u8], out: &mut Vec<u8>) -> Result<Respelled, Fault> {
     if is_canonical(record::body(record)) {

@@ -12,6 +12,7 @@ pub mod glob;
 pub mod number;
 pub mod reader;
 pub mod record;
+pub mod speller;
 pub mod stream;
 pub mod validate;
 

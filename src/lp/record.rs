@@ -37,13 +37,18 @@ fn nineteen_digits(body: &[u8]) -> Option<i64> {
     if !head.ends_with(b" ") || head.ends_with(b"\\ ") {
         return None;
     }
+    i64::try_from(nineteen(*digits)?).ok()
+}
+
+/// The number that nineteen digits spell.
+pub(super) fn nineteen(digits: [u8; 19]) -> Option<u64> {
     let (first, rest) = digits.split_first_chunk::<8>()?;
     let (second, rest) = rest.split_first_chunk::<8>()?;
     let mut value = eight_digits(*first)? * 100_000_000 + eight_digits(*second)?;
     for c in rest {
         value = value * 10 + u64::from(c.is_ascii_digit().then(|| c - b'0')?);
     }
-    i64::try_from(value).ok()
+    Some(value)
 }
 
 /// Eight digits at once: pairs, then fours, then all eight are summed inside one word.

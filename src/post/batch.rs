@@ -32,6 +32,8 @@ pub struct Batch {
     /// The lane whose order it keeps; `None` where any order will do.
     lane: Option<usize>,
     body: Vec<u8>,
+    /// How long `body` was in an earlier use: memory that is there, filled or not.
+    touched: usize,
     /// Where each record ends in `body`; ascending.
     ends: Vec<usize>,
     /// The line of the input at which each record starts.
@@ -93,8 +95,14 @@ impl Batch {
         before.copied().unwrap_or(0)
     }
 
-    fn push(&mut self, record: &[u8], line: u64, bad: Option<Cow<'static, str>>) {
+    /// Append a record. Once the body is large it gets room for `most` bytes.
+    fn push(&mut self, record: &[u8], line: u64, bad: Option<Cow<'static, str>>, most: usize) {
         self.bad.extend(bad.map(|reason| (self.ends.len(), reason)));
+        let len = self.body.len() + record.len() + 1;
+        if len > self.body.capacity() && len > LARGE {
+            // Growing by doubling would leave holes in the memory.
+            self.body.reserve_exact(most.max(len) - self.body.len());
+        }
         self.body.extend_from_slice(record);
         if !record.ends_with(b"\n") {
             self.body.push(b'\n');
@@ -113,7 +121,17 @@ impl Batch {
         body + self.len() * PLACE + usize::from(!self.is_empty()) * FRAME
     }
 
+    /// Give back memory that earlier records took and these have not filled, where it is much.
+    fn slim(&mut self) {
+        if self.touched > grown(self.body.len()) + SMALL {
+            // All of it: the next large body fits where this one was.
+            self.body = self.body.to_vec();
+        }
+        self.touched = 0;
+    }
+
     fn clear(&mut self) {
+        self.touched = self.touched.max(self.body.len());
         self.body.clear();
         self.ends.clear();
         self.lines.clear();
@@ -126,6 +144,9 @@ const PLACE: usize = 24;
 
 /// Memory of its own, of which only the pages in use count, begins here.
 const SMALL: usize = 128 << 10;
+
+/// Few bodies grow larger than this at the same time.
+const LARGE: usize = 1 << 20;
 
 /// So many bytes in memory that grows by doubling.
 fn grown(len: usize) -> usize {
@@ -162,8 +183,12 @@ pub struct Batches {
     current: Vec<Option<usize>>,
     /// Bytes in `open`.
     total: usize,
-    /// Finished batches whose memory serves again.
-    spare: Vec<Batch>,
+    /// Bytes that the bodies in `open` had in earlier uses.
+    touched: usize,
+    /// How long a body is that is full, and a little more.
+    usual: usize,
+    /// A finished batch whose memory serves again.
+    spare: Option<Batch>,
 }
 
 impl Batches {
@@ -176,7 +201,9 @@ impl Batches {
             label: Arc::default(),
             current: Vec::new(),
             total: 0,
-            spare: Vec::new(),
+            touched: 0,
+            usual: limits.bytes.get(),
+            spare: None,
         }
     }
 
@@ -194,9 +221,14 @@ impl Batches {
             total,
         } = self.limits;
         let current = self.place(lane);
+        if self.touched > 0 && self.open.len() > 1 && self.total + self.touched > total.get() {
+            self.slim();
+        }
         let batch = self.open.get(current)?;
         let full = batch.len() >= lines.get() || batch.body.len() + len > bytes.get();
         if full && !batch.is_empty() {
+            let len = batch.body.len();
+            self.usual = bytes.get().min(len + len / 16);
             return Some(self.take(current));
         }
         if self.total + grown(len) + PLACE + FRAME <= total.get() || self.total == batch.size() {
@@ -219,7 +251,7 @@ impl Batches {
         let place = self.place(lane);
         if let Some(batch) = self.open.get_mut(place) {
             let before = batch.size();
-            batch.push(record, line, bad);
+            batch.push(record, line, bad, self.usual);
             self.total = self.total + batch.size() - before;
         }
     }
@@ -228,18 +260,32 @@ impl Batches {
     pub fn take_all(&mut self) -> Vec<Batch> {
         self.places.clear();
         self.current.clear();
-        self.total = 0;
+        (self.total, self.touched) = (0, 0);
         let mut all = std::mem::take(&mut self.open);
         all.retain(|batch| !batch.is_empty());
+        all.iter_mut().for_each(Batch::slim);
         all
+    }
+
+    /// Give back all memory that is not filled. Where batches end must not depend on it: it comes from those that
+    /// were done with in time.
+    #[cold]
+    fn slim(&mut self) {
+        self.open.iter_mut().for_each(Batch::slim);
+        self.touched = 0;
+    }
+
+    /// Whether the next batch would take new memory.
+    pub fn lacks_spare(&self) -> bool {
+        self.spare.is_none()
     }
 
     /// Use the memory of a batch that is done with again.
     pub fn recycle(&mut self, mut batch: Batch) {
         // More would hold memory that no batch needs.
-        if self.spare.is_empty() {
+        if self.spare.is_none() {
             batch.clear();
-            self.spare.push(batch);
+            self.spare = Some(batch);
         }
     }
 
@@ -260,7 +306,8 @@ impl Batches {
         let key = (self.label.bucket.clone(), lane);
         let open = &mut self.open;
         let place = *self.places.entry(key).or_insert_with(|| {
-            let batch = self.spare.pop().unwrap_or_default();
+            let batch = self.spare.take().unwrap_or_default();
+            self.touched += batch.touched;
             let label = Arc::clone(&self.label);
             open.push(Batch {
                 label,
@@ -276,7 +323,9 @@ impl Batches {
     }
 
     fn take(&mut self, place: usize) -> Batch {
-        let batch = self.open.swap_remove(place);
+        let mut batch = self.open.swap_remove(place);
+        self.touched -= batch.touched;
+        batch.slim();
         self.places
             .remove(&(batch.label.bucket.clone(), batch.lane));
         self.total -= batch.size();
@@ -338,6 +387,21 @@ mod tests {
 
     fn rest(batches: &mut Batches) -> Vec<String> {
         batches.take_all().iter().map(text).collect()
+    }
+
+    #[test]
+    fn memory_that_served_before_is_given_back_where_others_need_it() {
+        let mut batches = batches(1000, 1 << 20, 2 << 20);
+        let record = "x".repeat(512 << 10);
+        // Each bucket sends a large batch, whose memory serves the next one of the bucket, which stays small.
+        for bucket in ["a", "b", "c", "d", "e", "f"] {
+            batches.switch(&label(bucket));
+            for record in [&record, &record[1..], "small"] {
+                push(&mut batches, record);
+            }
+            let held = batches.open.iter().map(|batch| batch.body.capacity());
+            assert!(held.sum::<usize>() <= 3 << 20, "{bucket}");
+        }
     }
 
     #[test]

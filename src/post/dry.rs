@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::gzip::Packer;
 use crate::http::{Found, Target};
-use crate::post::Error;
 use crate::post::batch::Batch;
 use crate::post::bisect::Part;
-use crate::post::deliver::pack;
+use crate::post::deliver::LEVEL;
 
 /// What would be sent, by bucket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dry {
     pub(super) found: Option<Found>,
     /// What would go into each bucket.
     pub buckets: BTreeMap<String, Sent>,
+    packer: Packer,
     packed: Vec<u8>,
 }
 
@@ -55,16 +56,20 @@ impl Dry {
     pub fn new(target: Option<Target>) -> Self {
         Self {
             found: target.map(Found::Target),
-            ..Self::default()
+            buckets: BTreeMap::new(),
+            packer: Packer::new(LEVEL),
+            packed: Vec::new(),
         }
     }
 
-    pub(super) fn count(&mut self, batch: &Batch) -> Result<(), Error> {
+    pub(super) fn count(&mut self, batch: &Batch) {
         let part = Part::good(batch);
         if part.is_empty() {
-            return Ok(());
+            return;
         }
-        pack(part.slices(batch), &mut self.packed)?;
+        self.packed.clear();
+        let slices = part.slices(batch);
+        self.packer.member_of(slices, &mut self.packed);
         let bucket = self
             .buckets
             .entry(batch.label().bucket.clone())
@@ -73,7 +78,6 @@ impl Dry {
         bucket.requests += 1;
         bucket.bytes += part.bytes(batch) as u64;
         bucket.packed += self.packed.len() as u64;
-        Ok(())
     }
 
     /// All buckets together.

@@ -8,7 +8,8 @@ use memchr::memchr;
 use crate::http::{Found, Target};
 use crate::lp::dialect::{self, Respelled};
 use crate::lp::record::{self, Time};
-use crate::lp::validate::{self, Validator};
+use crate::lp::speller::Speller;
+use crate::lp::validate::{self, Known, Validator};
 
 /// Why a record is not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +32,21 @@ impl From<validate::Fault> for Misfit {
     }
 }
 
+/// What a first look at a record shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Its time.
+    pub time: Time,
+    /// What is known of it, if that is all there is to know.
+    known: Option<Known>,
+}
+
 /// Spells records for a server, and refuses what it cannot hold.
 #[derive(Debug)]
 pub struct Fitter {
     found: Option<Found>,
     rules: Option<Validator>,
+    speller: Speller,
     respelled: Vec<u8>,
 }
 
@@ -57,13 +68,31 @@ impl Fitter {
         Self {
             found,
             rules: rules.map(|rules| Validator::new(rules).require_time().respelled()),
+            speller: Speller::default(),
             respelled: Vec::new(),
         }
     }
 
-    /// The record as it is to be sent, or why it is not.
-    pub fn fit<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
-        match record::time(record) {
+    /// What shows at once.
+    pub fn look(&mut self, record: &[u8]) -> Look {
+        let rules = self.rules.as_mut();
+        let known = rules.and_then(|rules| rules.known(record));
+        let time = match known {
+            Some(known) => Time::At(known.time),
+            None => record::time(record),
+        };
+        Look { time, known }
+    }
+
+    /// The record as it is to be sent, or why it is not, after a look at it.
+    pub fn fit<'a>(&'a mut self, record: &'a [u8], look: Look) -> Result<&'a [u8], Misfit> {
+        if let Some(known) = look.known {
+            return match known.odd_series {
+                None => Ok(record),
+                Some(series) => self.spell(record, series),
+            };
+        }
+        match look.time {
             Time::At(_) => {}
             // Sent twice it would be two points.
             Time::Missing => {
@@ -72,19 +101,24 @@ impl Fitter {
             Time::Invalid => return Err("the timestamp is no 64-bit number".into()),
         }
         if let Some(rules) = &mut self.rules {
-            rules.check(record)?;
+            rules.careful(record)?;
         }
+        self.spell(record, 0)
+    }
+
+    /// A record that keeps the rules as the server reads it; what stands before its fields may be known.
+    fn spell<'a>(&'a mut self, record: &'a [u8], series: usize) -> Result<&'a [u8], Misfit> {
         match self.found {
-            Some(Found::Target(target)) if target.is_v3() => self.respell(record),
+            Some(Found::Target(target)) if target.is_v3() => self.respell(record, series),
             Some(Found::Target(target)) if target.cuts_strings() => uncut(record),
             Some(Found::SomeCloud) => self.same_in_both(record),
             _ => Ok(record),
         }
     }
 
-    fn respell<'a>(&'a mut self, record: &'a [u8]) -> Result<&'a [u8], Misfit> {
+    fn respell<'a>(&'a mut self, record: &'a [u8], series: usize) -> Result<&'a [u8], Misfit> {
         self.respelled.clear();
-        match dialect::to_v3(record, &mut self.respelled)? {
+        match self.speller.to_v3(record, series, &mut self.respelled)? {
             Respelled::Unchanged => Ok(record),
             Respelled::Written => Ok(&self.respelled),
         }
@@ -105,8 +139,8 @@ impl Fitter {
     }
 }
 
-/// The rules of a target, where there are any.
-fn rules(target: Target) -> Option<validate::Target> {
+/// The rules of a target, where there are any: servers that read alike have the same.
+pub fn rules(target: Target) -> Option<validate::Target> {
     Some(match target {
         Target::Serverless | Target::Clustered | Target::Dedicated => validate::Target::Serverless,
         Target::Core | Target::Enterprise => validate::Target::Core,
@@ -126,11 +160,16 @@ fn uncut(record: &[u8]) -> Result<&[u8], Misfit> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn fit(target: Target, record: &[u8]) -> Result<Vec<u8>, Misfit> {
         let mut fitter = Fitter::new(Some(Found::Target(target)));
-        fitter.fit(record).map(<[u8]>::to_vec)
+        let look = fitter.look(record);
+        fitter.fit(record, look).map(<[u8]>::to_vec)
     }
 
     fn fits(target: Target, record: &str) -> bool {
@@ -144,8 +183,13 @@ mod tests {
             assert!(!fits(target, "m v=1\n"));
             assert!(!fits(target, "m v=1 99999999999999999999\n"));
         }
-        assert!(Fitter::new(None).fit(b"m v=1\n").is_err());
-        assert!(Fitter::new(None).fit(b"m v=1 1\n").is_ok());
+        let unknown = |record: &[u8]| {
+            let mut fitter = Fitter::new(None);
+            let look = fitter.look(record);
+            fitter.fit(record, look).is_ok()
+        };
+        assert!(!unknown(b"m v=1\n"));
+        assert!(unknown(b"m v=1 1\n"));
     }
 
     #[test]
@@ -211,11 +255,52 @@ mod tests {
     #[test]
     fn what_the_engines_of_the_cloud_read_in_different_ways_is_left_open() {
         let mut fitter = Fitter::new(Some(Found::SomeCloud));
-        let mut fit = |record: &str| fitter.fit(record.as_bytes()).map(<[u8]>::to_vec);
+        let mut fit = |record: &str| {
+            let look = fitter.look(record.as_bytes());
+            fitter.fit(record.as_bytes(), look).map(<[u8]>::to_vec)
+        };
         assert_eq!(Ok(b"m,t=a\\ b f=1 1\n".to_vec()), fit("m,t=a\\ b f=1 1\n"));
         assert_eq!(Ok(b"m f=0.5 1\n".to_vec()), fit("m f=.5 1\n"));
         assert!(matches!(fit("m,t=a\\\\b f=1 1\n"), Err(Misfit::Open(_))));
         assert!(matches!(fit("m,t=a\tb f=1 1\n"), Err(Misfit::Open(_))));
         assert!(matches!(fit("m f=nan 1\n"), Err(Misfit::Reject(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn what_came_before_makes_no_difference(
+            records in collection::vec(
+                (
+                    select(&["m", "m,a=b", r"m,a=C:\d", r"m,a=x\\y", r"m,a=x\\\ y", r"m,a=x\\", r"m\=x,a=1", "m,a=\"q", "m,a=\tx"][..]),
+                    select(&[" ", " ", " ", "  "][..]),
+                    collection::vec((select(&["a", "f", "g", r"g\\h"][..]), select(&["1", "2i", ".5", "\"x\\\" =y\\\\\"", "\"x\nm f=1 1\"", "nan"][..])), 1..4),
+                    select(&[" 1\n", " 1", " -7\n", "\n"][..]),
+                ),
+                1..9,
+            ),
+        ) {
+            let targets = Target::ALL.map(Found::Target);
+            for found in targets.into_iter().map(Some).chain([Some(Found::SomeCloud), None]) {
+                let mut fitter = Fitter::new(found);
+                for (series, gap, fields, time) in &records {
+                    let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                    let record = format!("{series}{gap}{}{time}", fields.join(","));
+                    let look = fitter.look(record.as_bytes());
+                    let got = fitter.fit(record.as_bytes(), look);
+                    prop_assert_eq!(alone(found, record.as_bytes()), got.map(<[u8]>::to_vec), "{}", record);
+                }
+            }
+        }
+    }
+
+    /// By all rules, with nothing remembered.
+    fn alone(found: Option<Found>, record: &[u8]) -> Result<Vec<u8>, Misfit> {
+        let look = Look {
+            time: record::time(record),
+            known: None,
+        };
+        Fitter::new(found).fit(record, look).map(<[u8]>::to_vec)
     }
 }

@@ -39,8 +39,10 @@ struct State {
     has_failed: bool,
     /// There will be no more.
     closed: bool,
-    /// Batches whose memory serves again.
-    spare: Vec<Batch>,
+    /// Whether somebody waits for a batch whose memory serves again.
+    wants_spare: bool,
+    /// That batch.
+    spare: Option<Batch>,
 }
 
 #[derive(Default)]
@@ -80,8 +82,8 @@ impl Shared {
         let mut state = self.lock();
         state.bytes -= batch.size();
         state.busy -= 1;
-        if state.spare.is_empty() {
-            state.spare.push(batch);
+        if std::mem::take(&mut state.wants_spare) {
+            state.spare = Some(batch);
         }
         if let Err(err) = result {
             state.fail(err);
@@ -181,9 +183,13 @@ impl Pool {
         self.wait_until(|_| true).map(drop)
     }
 
-    /// A batch whose memory serves again.
+    /// A batch whose memory serves again. If there is none yet, the next one that is done with is kept for later;
+    /// all others give their memory back.
     pub fn spare(&self) -> Option<Batch> {
-        self.shared.lock().spare.pop()
+        let mut state = self.shared.lock();
+        let spare = state.spare.take();
+        state.wants_spare = spare.is_none();
+        spare
     }
 
     /// Send no more, and give what is on its way a moment to end.

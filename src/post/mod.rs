@@ -28,7 +28,7 @@ use bstr::BString;
 
 use crate::http::Found;
 use crate::http::bucket::{Wish, period};
-use crate::lp::record::{self, Time};
+use crate::lp::record::Time;
 use crate::lp::{Change, Context};
 use crate::post::batch::{Batch, Batches, Label};
 use crate::post::deliver::{Asked, Deliverer};
@@ -265,12 +265,13 @@ impl Poster {
         if fault.is_some() {
             return self.gather(lane, record, place.line, fault);
         }
+        let look = tools.fitter.look(record);
         if !place.is_begun {
-            for batch in self.doubt.look(record)? {
+            for batch in self.doubt.look(look.time)? {
                 self.send(batch)?;
             }
         }
-        match self.age_of(record, keeps) {
+        match self.age_of(look.time, keeps) {
             Age::Fresh => {}
             Age::Expired => {
                 self.desk.count(|tally| tally.expired += 1);
@@ -281,7 +282,7 @@ impl Poster {
                 return self.gather(lane, record, place.line, Some(reason.into()));
             }
         }
-        match tools.fitter.fit(record) {
+        match tools.fitter.fit(record, look) {
             Ok(fit) => self.gather(lane, fit, place.line, None),
             Err(Misfit::Reject(reason)) => self.gather(lane, record, place.line, Some(reason)),
             Err(Misfit::Open(why)) => Err(Error::Setting(format!(
@@ -291,8 +292,8 @@ impl Poster {
         }
     }
 
-    fn age_of(&self, record: &[u8], keeps: Keeps) -> Age {
-        match (keeps.bucket, record::time(record)) {
+    fn age_of(&self, time: Time, keeps: Keeps) -> Age {
+        match (keeps.bucket, time) {
             (Some(_), Time::At(time)) => keeps.age(self.expired, time, self.moment.wall),
             _ => Age::Fresh,
         }
@@ -559,12 +560,14 @@ impl Poster {
                     pool.drain()?;
                 }
                 pool.push(batch, mark)?;
-                if let Some(spare) = pool.spare() {
+                if self.batches.lacks_spare()
+                    && let Some(spare) = pool.spare()
+                {
                     self.batches.recycle(spare);
                 }
             }
             Way::Dry(dry) => {
-                dry.count(&batch)?;
+                dry.count(&batch);
                 self.desk.commit(&batch, batch.bad(), None, None)?;
                 self.batches.recycle(batch);
             }

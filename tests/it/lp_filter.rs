@@ -366,6 +366,36 @@ fn every_record_is_checked_by_the_rules_of_a_target() {
             assert!(ran.stderr.contains(rule), "{rule} {}", ran.stderr);
         }
     }
+    // Targets have the names that lp-post knows them by; the rules of some are the same.
+    for (target, kept) in [
+        ("oss2", "m f=1u 1\nm f=.5 3\nm f=2 6\n"),
+        ("cloud", "m f=1u 1\nm f=.5 3\nm f=2 6\n"),
+        ("core", "m f=1u 1\nm f=2 6\n"),
+        ("enterprise", "m f=1u 1\nm f=2 6\n"),
+        ("clustered", "m f=1u 1\nm f=2 6\n"),
+        ("dedicated", "m f=1u 1\nm f=2 6\n"),
+    ] {
+        let ran = run(input.as_bytes(), &["lp-filter", "--validate", target]);
+        assert_eq!(
+            (Some(1), kept),
+            (ran.last(), ran.stdout.to_string().as_str()),
+            "{target}"
+        );
+    }
+    for (target, says) in [
+        (
+            "victoriametrics",
+            "lp-post --dry-run --target victoriametrics",
+        ),
+        (
+            "influx",
+            "is none of serverless, cloud, oss2, v1, core, enterprise, clustered, dedicated",
+        ),
+    ] {
+        let ran = run(b"", &["lp-filter", "--validate", target]);
+        assert_eq!(Some(2), ran.last());
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
     // What goes out is checked, and what does not go out as it came.
     let mended = [
         "lp-filter",

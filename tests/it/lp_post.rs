@@ -238,7 +238,13 @@ fn what_is_set_up_wrongly_ends_the_run_with_78() {
             )
         },
         || answer(405, ""),
+        || answer(406, ""),
+        || answer(411, "<html>"),
+        || answer(415, r#"{"code":"unsupported media type","message":"no"}"#),
+        || answer(501, ""),
         || answer(200, "<html><title>Log in</title></html>"),
+        || answer(201, ""),
+        || answer(202, "queued"),
         || answer(500, r#"{"error":"retention policy not found: r"}"#),
         || {
             answer(

@@ -10,6 +10,7 @@ fn what_passes_is_sent_again() {
         answer_with(503, "Retry-After: 0.002\r\n", "busy"),
         answer_with(503, "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""),
         answer_with(429, "Retry-After: soon\r\n", ""),
+        answer(429, "org 0 has exceeded limited_write plan limit"),
         answer(500, r#"{"error":"timeout"}"#),
         answer(
             400,
@@ -20,7 +21,7 @@ fn what_passes_is_sent_again() {
     ]);
     let ran = post(&server, &[], STREAM);
     assert_eq!(Some(0), ran.code, "{}", ran.stderr);
-    assert_eq!(vec![RECORDS; 8], server.writes());
+    assert_eq!(vec![RECORDS; 9], server.writes());
     assert!(
         ran.stderr.contains("status 429; again in 0.0 s"),
         "{}",

@@ -309,3 +309,38 @@ fn two_thousand_buckets_in_turn_stay_within_the_memory_bound() {
     assert!(peak > 0, "no memory was seen");
     assert!(peak < (16 << 20) + 2 * 4 * 4_000_000, "{peak} bytes");
 }
+
+#[test]
+fn lanes_of_large_batches_stay_within_the_memory_bound() {
+    let args = [
+        "--jobs",
+        "8",
+        "--batch-bytes",
+        "4MB",
+        "--batch-lines",
+        "100000",
+        "-b",
+        "bb",
+        "--precision",
+        "ns",
+    ];
+    // Each lane in turn fills a batch or two, and leaves a few records for the next one.
+    let peak = peak_memory(&args, |stdin| {
+        let (mut text, long) = (String::new(), "x".repeat(150));
+        for n in 0..400_000u64 {
+            let value = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            text += &format!(
+                "m,host=h{} v={value}u,s=\"{long}\" {n}\n",
+                n / 25_000 * 7 % 50
+            );
+            if text.len() > 60_000 {
+                stdin.write_all(text.as_bytes()).unwrap();
+                text.clear();
+            }
+        }
+        stdin.write_all(text.as_bytes()).unwrap();
+    });
+    println!("{peak} bytes at most");
+    assert!(peak > 0, "no memory was seen");
+    assert!(peak < (16 << 20) + 2 * 8 * 4_000_000, "{peak} bytes");
+}

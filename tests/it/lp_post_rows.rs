@@ -352,3 +352,60 @@ fn a_request_that_hangs_does_not_hold_up_the_end() {
     assert_eq!(Some(15), child.wait().unwrap().signal());
     drop(stdin);
 }
+
+#[test]
+fn a_success_that_comes_late_is_one_and_nothing_goes_twice() {
+    let dir = scratch();
+    let journal = dir.path().join("journal");
+    // The first batch is answered once the second one was sent six times: several retry delays are over then.
+    let (word, wait) = std::sync::mpsc::channel::<()>();
+    let (mut word, mut wait) = (Some(word), Some(wait));
+    let mut tries = 0;
+    let server = Server::start(move |request| {
+        if request.text() == lines(0..5) {
+            return match wait.take() {
+                Some(wait) => Play::After(wait, STORED.to_vec()),
+                None => answer(418, "this one has come before"),
+            };
+        }
+        tries += 1;
+        if tries < 6 {
+            return answer_with(503, "Retry-After: 0\r\n", "");
+        }
+        drop(word.take());
+        stored()
+    });
+    let input = format!(
+        "# STREAM-BEGIN once\n{}# STREAM-END points:10 left-out:0\n",
+        in_context(&lines(0..10))
+    );
+    let args = [
+        "--jobs",
+        "2",
+        "--batch-lines",
+        "5",
+        "--journal",
+        journal.to_str().unwrap(),
+    ];
+    for _ in 0..2 {
+        let ran = post(&server, &args, &input);
+        assert_eq!(Some(0), ran.code, "{}", ran.stderr);
+        assert_eq!("", ran.stdout);
+        // The journal knows both: the second run sends nothing.
+        assert_eq!(7, server.writes().len());
+    }
+}
+
+#[test]
+fn a_host_that_nobody_knows_ends_the_run_at_once() {
+    // No name server has to be asked: a part of a name has 63 bytes at most.
+    let host = format!("https://{}.invalid", "a".repeat(64));
+    let args = ["--host", &host, "--target", "v1", "--retry-max-time", "1h"];
+    let ran = run(&args, &[], STREAM);
+    assert_eq!(Some(78), ran.code, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("there is no such host"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -330,8 +330,8 @@ fn periods(args: &Args) -> Periods {
     Periods { named, default }
 }
 
-/// Batches as large as one may send at once. Those on their way are as many as there are jobs, and half as many wait
-/// to be filled; what they take when compressed has room beside them.
+/// Batches as large as one may send at once. Those on their way are as many as there are jobs, and fewer than half as
+/// many wait to be filled: one waits for its way, one is memory for the next, and all have to be compressed.
 pub(super) fn batch_limits(args: &Args, pace: &Pace) -> Limits {
     let part = pace
         .bytes
@@ -339,7 +339,8 @@ pub(super) fn batch_limits(args: &Args, pace: &Pace) -> Limits {
     let part = usize::try_from(part).unwrap_or(usize::MAX);
     let bytes = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
     let bytes = bytes.min(args.batch_bytes);
-    let open = NonZeroUsize::new(pace.jobs / 2).unwrap_or(NonZeroUsize::MIN);
+    let open = pace.jobs / 2 - pace.jobs / 8;
+    let open = NonZeroUsize::new(open).unwrap_or(NonZeroUsize::MIN);
     Limits {
         lines: args.batch_lines,
         bytes,

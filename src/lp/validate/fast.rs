@@ -2,95 +2,89 @@
 //!
 //! Plain is what exporters print: no backslashes in names but before a separator, one space between the parts,
 //! a time, numbers of ordinary length, at most 64 keys (24 in no order), none of them reserved anywhere.
+//! Such a record has the same spelling in both dialects.
 
 use super::lex::string_len;
+use super::shape::{Shape, Span};
+use crate::lp::record;
 
-/// Looks at plain records. Used again for the next record.
+/// Looks at plain records, and remembers what they looked like.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plain {
-    tags: Vec<Span>,
-    fields: Vec<Span>,
+    /// The last plain record of each of a few measurements.
+    shapes: Vec<Shape>,
+    /// Which of them the last record was like.
+    current: usize,
 }
 
-/// Start and end of a key.
-type Span = (usize, usize);
-
+/// So many shapes, of one measurement each if they do not get in each other's way.
+const SHAPES: usize = 32;
 /// Far below every limit on lengths.
 const MAX_LEN: usize = 32 << 10;
-/// So few that no table is too narrow.
-const MAX_KEYS: usize = 64;
-/// So few that comparing each with each costs little.
-const FEW_KEYS: usize = 24;
+
+/// What is known of a record that keeps all rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its time.
+    pub time: i64,
+    /// How many bytes stand before its fields, if these may need another spelling; all the rest needs none.
+    pub odd_series: Option<usize>,
+}
 
 impl Plain {
-    /// Whether the record, without its line feed, is plain.
-    pub(super) fn is_fine(&mut self, text: &[u8]) -> bool {
-        text.len() <= MAX_LEN
-            && self.scan(text) == Some(())
-            && self.are_distinct(text)
-            && (text.is_ascii() || std::str::from_utf8(text).is_ok())
-    }
-
-    fn scan(&mut self, text: &[u8]) -> Option<()> {
-        if text.first() == Some(&b'#') {
+    /// What is known of the record, without its line feed, if it is plain or like one that was judged.
+    pub(super) fn look(&mut self, text: &[u8]) -> Option<Known> {
+        if text.len() > MAX_LEN {
             return None;
         }
-        self.tags.clear();
-        let mut at = name(text, 0, b", ")?;
-        while text.get(at) == Some(&b',') {
-            at = self.tag(text, at + 1)?;
+        // Exports come series by series.
+        if let Some(shape) = self.shapes.get(self.current)
+            && let Some(time) = shape.of_series(text)
+        {
+            let odd_series = shape.odd_series();
+            return Some(Known { time, odd_series });
         }
-        if text.get(at) != Some(&b' ') {
-            return None;
-        }
-        self.fields.clear();
-        loop {
-            at = self.field(text, at + 1)?;
-            match text.get(at)? {
-                b',' => {}
-                b' ' => return time(text.get(at + 1..)?),
-                _ => return None,
-            }
+        let shape = self.shape(text)?;
+        let time = shape.of_measurement(text).or_else(|| shape.learn(text))?;
+        Some(Known {
+            time,
+            odd_series: None,
+        })
+    }
+
+    /// Remember a record, without its line feed, that was judged by all rules and is fine.
+    pub(super) fn judged(
+        &mut self,
+        text: &[u8],
+        series: usize,
+        fields: impl Iterator<Item = Span>,
+    ) {
+        if let Some(shape) = self.shape(text) {
+            shape.judged(text, series, fields);
         }
     }
 
-    fn tag(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = key(text, start)?;
-        self.tags.push((start, end));
-        name(text, end + 1, b", =")
-    }
-
-    fn field(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = key(text, start)?;
-        self.fields.push((start, end));
-        let value = end + 1;
-        let rest = text.get(value..)?;
-        let len = match rest.first()? {
-            b'0'..=b'9' | b'-' => number(rest)?,
-            b'"' => string_len(rest)?,
-            _ => word(rest)?,
-        };
-        Some(value + len)
-    }
-
-    fn are_distinct(&self, text: &[u8]) -> bool {
-        let raw = |span: &Span| text.get(span.0..span.1);
-        let ordered = |keys: &[Span]| keys.is_sorted_by(|a, b| raw(a) < raw(b));
-        let count = self.tags.len() + self.fields.len();
-        if ordered(&self.tags) && ordered(&self.fields) {
-            let mut tags = self.tags.iter().map(raw).peekable();
-            return count <= MAX_KEYS
-                && self.fields.iter().map(raw).all(|field| {
-                    while tags.next_if(|tag| *tag < field).is_some() {}
-                    tags.peek() != Some(&field)
-                });
+    /// The shape that the record may have.
+    fn shape(&mut self, text: &[u8]) -> Option<&mut Shape> {
+        if self.shapes.is_empty() {
+            self.shapes.resize_with(SHAPES, Shape::default);
         }
-        let keys = || self.tags.iter().chain(&self.fields).map(raw);
-        count <= FEW_KEYS
-            && keys()
-                .enumerate()
-                .all(|(i, key)| keys().take(i).all(|other| other != key))
+        self.current = place(text);
+        self.shapes.get_mut(self.current)
     }
+}
+
+/// Which shape a record may have, by the first bytes of its measurement.
+fn place(text: &[u8]) -> usize {
+    let name = text
+        .iter()
+        .take(32)
+        .take_while(|c| !matches!(c, b',' | b' '));
+    let hash = name.fold(0_u32, |hash, c| {
+        (hash ^ u32::from(*c)).wrapping_mul(0x0100_0193)
+    });
+    // The upper bits depend on all bytes.
+    (hash >> 16) as usize % SHAPES
 }
 
 /// Bytes that stand for themselves in every name.
@@ -112,7 +106,7 @@ const ORDINARY: [bool; 256] = {
 /// Where the name that starts at `at` ends; it is not empty.
 ///
 /// A backslash is allowed where everybody takes it away: before one of these bytes.
-fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
+pub(super) fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
     let mut end = at;
     loop {
         let rest = text.get(end..)?;
@@ -128,18 +122,31 @@ fn name(text: &[u8], at: usize, escaped: &[u8]) -> Option<usize> {
 }
 
 /// Where the key that starts at `at` has its `=`; no target keeps it for itself.
-fn key(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn key(text: &[u8], at: usize) -> Option<usize> {
     let end = name(text, at, b", =")?;
     let reserved = matches!(text.get(at..end)?, b"time" | [b'_', ..]);
     (text.get(end) == Some(&b'=') && !reserved).then_some(end)
 }
 
+/// Where the value that starts at `at` ends.
+pub(super) fn value(text: &[u8], at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    let len = match rest.first()? {
+        b'0'..=b'9' | b'-' => number(rest)?,
+        b'"' => string_len(rest)?,
+        _ => word(rest)?,
+    };
+    Some(at + len)
+}
+
 /// The length of a number of ordinary size.
 fn number(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
-    let mut len = sign + digits(text.get(sign..)?)?;
+    let whole = digits(text.get(sign..)?)?;
+    let mut len = sign + whole;
     match text.get(len) {
-        Some(b'i') => return Some(len + 1),
+        // 18 digits are below every limit.
+        Some(b'i') => return (whole <= 18).then_some(len + 1),
         Some(b'.') => len += 1 + digits(text.get(len + 1..)?)?,
         _ => {}
     }
@@ -151,10 +158,10 @@ fn number(text: &[u8]) -> Option<usize> {
     Some(len)
 }
 
-/// One to 18 digits, which are below every limit.
+/// One to 40 digits: with an exponent of two they are still far below the largest float.
 fn digits(text: &[u8]) -> Option<usize> {
     let len = super::value::digits(text);
-    (1..=18).contains(&len).then_some(len)
+    (1..=40).contains(&len).then_some(len)
 }
 
 /// The length of a boolean.
@@ -168,12 +175,38 @@ fn word(text: &[u8]) -> Option<usize> {
 }
 
 /// A time and nothing else.
-fn time(text: &[u8]) -> Option<()> {
+pub(super) fn time(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let few = match digits.len() {
-        1..=18 => true,
-        19 => digits <= b"9223372036854775806".as_slice(),
-        _ => false,
+    let value = match digits.first_chunk() {
+        Some(all) if digits.len() == 19 => record::nineteen(*all)?,
+        _ => few(digits)?,
     };
-    (few && digits.iter().all(u8::is_ascii_digit)).then_some(())
+    let value = i64::try_from(value)
+        .ok()
+        .filter(|value| *value < i64::MAX)?;
+    Some(if digits.len() < text.len() {
+        -value
+    } else {
+        value
+    })
+}
+
+/// The number that one to 18 digits spell.
+fn few(digits: &[u8]) -> Option<u64> {
+    if !(1..=18).contains(&digits.len()) {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, c| {
+        c.is_ascii_digit().then(|| sum * 10 + u64::from(c - b'0'))
+    })
+}
+
+/// Whether a key stands for itself in every dialect, wherever it stands.
+pub(super) fn is_ordinary(key: &[u8]) -> bool {
+    key.iter().all(|c| ORDINARY[usize::from(*c)])
+}
+
+/// Whether bytes are UTF-8.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }

@@ -64,6 +64,12 @@ impl Keys {
         self.all.push(key);
     }
 
+    /// Where the field keys are, in the order of the record, unless there are too many to have kept it.
+    pub(super) fn fields(&self) -> Option<impl Iterator<Item = (usize, usize)>> {
+        let fields = self.all.iter().filter(|key| key.kind.is_some());
+        (self.all.len() <= FEW).then(|| fields.map(|key| (key.start, key.end)))
+    }
+
     pub(super) fn check(&mut self, text: &[u8], target: Target) -> Result<(), Fault> {
         let tags = self.all.iter().filter(|key| key.kind.is_none()).count();
         if target == Target::V1 && tags % 100 == 0 && (tags / 100).is_power_of_two() {

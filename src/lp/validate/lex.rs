@@ -319,7 +319,7 @@ fn behind_one_byte(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
 }
 
 /// Length of a name by the rule of InfluxDB 3: a backslash takes the byte behind it along.
-fn in_pairs(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
+pub(crate) fn in_pairs(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
     while let Some(&c) = text.get(at) {
         if c == b'\\' {

@@ -11,7 +11,7 @@
 //!   for the end of the record behind the next one (W09).
 //!
 //! What the target takes and understands passes, even if others would not: `1.` and tabs between the parts for
-//! `v1` and `v2`, two values of one type for one field where the last one wins, no time (unless one is required).
+//! `v1` and `oss2`, two values of one type for one field where the last one wins, no time (unless one is required).
 //!
 //! A target stands for all servers of its kind: `v1` refuses 100 tags, which crash 1.x before 1.8.6, strings over
 //! 1 MiB, which 1.9 and later refuse, and measurements and field keys that are no UTF-8, which 1.6 answers with
@@ -38,9 +38,11 @@ mod fast;
 mod keys;
 pub(crate) mod lex;
 mod rule;
+mod shape;
 mod target;
 pub(crate) mod value;
 
+pub use fast::Known;
 pub use rule::{Fault, Rule};
 pub use target::{TableLimit, Target};
 
@@ -85,15 +87,22 @@ impl Validator {
 
     /// Whether the target stores what this record says. One record as the framer cuts it, line feed or not.
     pub fn check(&mut self, record: &[u8]) -> Result<(), Fault> {
-        if self.plain.is_fine(record::body(record)) {
-            return Ok(());
+        match self.known(record) {
+            Some(_) => Ok(()),
+            None => self.careful(record),
         }
-        self.careful(record)
     }
 
-    /// All rules, one after the other.
+    /// What is known of a record that keeps the rules, if it is plain, or like the last one.
+    ///
+    /// Says no where it would take longer to find out: that is no verdict.
+    pub fn known(&mut self, record: &[u8]) -> Option<Known> {
+        self.plain.look(record::body(record))
+    }
+
+    /// What [`Self::check`] says of a record of which nothing is known: all rules, one after the other.
     #[cold]
-    fn careful(&mut self, record: &[u8]) -> Result<(), Fault> {
+    pub fn careful(&mut self, record: &[u8]) -> Result<(), Fault> {
         let text = record::body(record);
         match record::trim(text).first() {
             None => return Ok(()),
@@ -105,6 +114,7 @@ impl Validator {
         self.keys.clear();
         self.series(text, &mut lexer)?;
         lexer.gap();
+        let series = lexer.at();
         self.fields(text, &mut lexer)?;
         let time = lexer.time()?;
         if time.is_none() && self.require_time {
@@ -119,7 +129,11 @@ impl Validator {
             _ => {}
         }
         self.keys.check(text, self.target)?;
-        lex::whole(record)
+        lex::whole(record)?;
+        if let Some(fields) = self.keys.fields() {
+            self.plain.judged(text, series, fields);
+        }
+        Ok(())
     }
 
     fn as_a_whole(&self, text: &[u8]) -> Result<(), Fault> {

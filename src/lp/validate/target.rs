@@ -2,7 +2,7 @@
 
 use super::keys::reserved_name;
 
-/// A kind of server to write to.
+/// A kind of server to write to: one for all that have the same rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// InfluxDB OSS 1.x.
@@ -32,25 +32,10 @@ impl Target {
     pub fn name(self) -> &'static str {
         match self {
             Self::V1 => "v1",
-            Self::V2 => "v2",
+            Self::V2 => "oss2",
             Self::Serverless => "serverless",
             Self::Core => "core",
         }
-    }
-
-    /// The names of all targets.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        Self::ALL.into_iter().map(Self::name)
-    }
-
-    /// The target that users call so; `oss2` is what lp-post calls `v2`.
-    pub fn parse(name: &str) -> Result<Self, String> {
-        let name = if name == "oss2" { "v2" } else { name };
-        let target = Self::ALL.into_iter().find(|target| target.name() == name);
-        target.ok_or_else(|| {
-            let names: Vec<_> = Self::names().collect();
-            format!("no target {name:?} (one of {})", names.join(", "))
-        })
     }
 
     /// Whether it reads names as InfluxDB 3 does.

@@ -186,14 +186,3 @@ fn measurements_and_field_keys_for_1x_are_utf8() {
     assert!(passes(Target::V1, b"m,\xff=\xff f=\"\xff\" 1"));
     assert!(passes(Target::V2, b"m\xff f\xff=\"\xff\" 1"));
 }
-
-#[test]
-fn targets_are_known_by_name() {
-    for name in Target::names() {
-        assert_eq!(name, Target::parse(name).unwrap().name());
-    }
-    assert_eq!(
-        "no target \"v3\" (one of v1, v2, serverless, core)",
-        Target::parse("v3").unwrap_err()
-    );
-}
