@@ -91,7 +91,10 @@ fn consume(child: &mut Child) -> (Output, u64) {
     let (mut hash, mut bytes, mut tail) = (Xxh3::new(), 0, Vec::new());
     let (mut most, mut buf) = (0, vec![0; 1 << 18]);
     // Whoever reads late has everything pile up that may.
-    thread::sleep(Duration::from_millis(200));
+    for _ in 0..100 {
+        most = most.max(peak(child).unwrap_or(0));
+        thread::sleep(Duration::from_millis(2));
+    }
     loop {
         most = most.max(peak(child).unwrap_or(0));
         let n = stdout.read(&mut buf).unwrap();
