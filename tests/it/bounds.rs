@@ -409,6 +409,27 @@ fn a_million_deleted_keys_in_each_of_three_files_are_left_out_within_bounds() {
     assert_eq!(left, is_bounded("a million deleted keys", dir.path()));
 }
 
+#[test]
+fn a_tombstone_file_that_unpacks_to_far_more_than_it_is_takes_no_more_memory() {
+    let dir = scratch();
+    let path = tsm_path(&only_shard(dir.path()), 1, 1);
+    let mut tsm = Tsm::create(&path);
+    let block = Block::new(&[T], &Column::Integer(vec![1]), Choice::default());
+    tsm.key(b"m#!~#f", 1).block(&block);
+    tsm.finish();
+    let mut tombstone = Tombstone::create(&path, 4);
+    let key = [b"m,t=", &vec![b'x'; 60_000][..], b"#!~#f"].concat();
+    for i in 0..4000 {
+        tombstone.record(&key, (T + 2 * i, T + 2 * i));
+    }
+    tombstone.finish();
+    let size = fs::metadata(path.with_extension("tombstone"))
+        .unwrap()
+        .len();
+    assert!(size < 4_000_000, "{size}");
+    assert_eq!(1, is_bounded("240 MB of tombstones", dir.path()));
+}
+
 /// A log of some entries, each with ten values of each of some fields; how many values it has.
 fn long_log(root: &Path, entries: i64, fields: usize) -> u64 {
     let (data, log) = shard(root, "db", "rp", 7);
