@@ -51,6 +51,20 @@ pub struct Options {
     pub keep_rejects: bool,
 }
 
+impl Default for Options {
+    /// All points, as they are; damage is an end.
+    fn default() -> Self {
+        Self {
+            measurements: Vec::new(),
+            first: i64::MIN,
+            last: i64::MAX,
+            per_field: false,
+            keep_going: false,
+            keep_rejects: false,
+        }
+    }
+}
+
 /// Why a value that is stored is not in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Unprintable {

@@ -242,12 +242,12 @@ fn exported(shard: &Shard, options: &Options) -> Result<(String, Report), Troubl
 
 fn options(first: i64, last: i64, per_field: bool) -> Options {
     Options {
-        measurements: Vec::new(),
         first,
         last,
         per_field,
         keep_going: true,
         keep_rejects: true,
+        ..Options::default()
     }
 }
 

@@ -119,6 +119,7 @@ pub const fn string_room(len: usize) -> usize {
 
 /// Put a string value with its quotes at the beginning of a place that has room for it; how long it is.
 pub fn put_string(value: &[u8], place: &mut [u8]) -> usize {
+    debug_assert!(place.len() >= string_room(value.len()), "no room");
     put(place, 0, [b'"']);
     let mut at = 1;
     let (chunks, tail) = value.as_chunks::<16>();

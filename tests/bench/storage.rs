@@ -181,14 +181,7 @@ fn shard(fields: usize, values: &Values) -> Shard {
 }
 
 fn print(shard: &Shard) {
-    let options = Options {
-        measurements: Vec::new(),
-        first: i64::MIN,
-        last: i64::MAX,
-        per_field: false,
-        keep_going: false,
-        keep_rejects: false,
-    };
+    let options = Options::default();
     let mut export = Export::new(shard, &options).unwrap();
     let (mut text, mut report) = (Text::default(), Report::default());
     while export.next(&mut text, &mut report).unwrap() {

@@ -63,12 +63,10 @@ fn export(disk: &Memory, keep_going: bool, per_field: bool) -> Result<(Vec<u8>, 
     };
     let shard = shard::open(disk, &files, keep_going)?.unwrap_or_default();
     let options = Options {
-        measurements: Vec::new(),
-        first: i64::MIN,
-        last: i64::MAX,
         per_field,
         keep_going,
         keep_rejects: true,
+        ..Options::default()
     };
     let (mut text, mut report) = (Text::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;

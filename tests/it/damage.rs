@@ -17,12 +17,9 @@ use crate::harness::{fixture, run, scratch};
 
 fn options(keep_going: bool) -> Options {
     Options {
-        measurements: Vec::new(),
-        first: i64::MIN,
-        last: i64::MAX,
-        per_field: false,
         keep_going,
         keep_rejects: true,
+        ..Options::default()
     }
 }
 

@@ -118,14 +118,7 @@ fn open(disk: &dyn Disk) -> Option<Shard> {
 }
 
 fn all() -> Options {
-    Options {
-        measurements: Vec::new(),
-        first: i64::MIN,
-        last: i64::MAX,
-        per_field: false,
-        keep_going: false,
-        keep_rejects: false,
-    }
+    Options::default()
 }
 
 /// The values of the field by time.
