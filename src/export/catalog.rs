@@ -12,7 +12,7 @@ use bstr::BString;
 use crate::tsm::backup;
 use crate::tsm::meta::{Meta, MetaError};
 use crate::tsm::place::{self, Error, Names};
-use crate::tsm::shard::{self, Disk, Extent, Files, Shard, Trouble};
+use crate::tsm::shard::{self, Disk, Extent, Files, Opening, Shard, Trouble};
 use crate::tsm::source::Source;
 use crate::tsm::tree::{self, Found, Logs, Stray, Tree, Wanted};
 
@@ -60,8 +60,8 @@ impl Listed {
     }
 
     /// Open it; `None` if it has gone meanwhile.
-    pub fn open(&self, disk: &dyn Disk, keep_going: bool) -> Result<Option<Shard>, Trouble> {
-        shard::open_copies(disk, self.copies.iter().map(|copy| &copy.files), keep_going)
+    pub fn open(&self, disk: &dyn Disk, how: Opening) -> Result<Option<Shard>, Trouble> {
+        shard::open_copies(disk, self.copies.iter().map(|copy| &copy.files), how)
     }
 
     /// Whether the server has dropped it since it was listed.

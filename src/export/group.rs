@@ -9,7 +9,6 @@ use std::mem;
 use std::ops::Range;
 
 use crate::tsm::index::Entry;
-use crate::tsm::merge::Column;
 use crate::tsm::shard::Logged;
 
 use super::Options;
@@ -22,8 +21,6 @@ pub(super) const LIGHT: usize = 32;
 pub(super) const TEXT: usize = 1 << 20;
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1024;
-/// Values of the log that count as one block.
-const STRETCH: usize = 1000;
 
 /// All that is wanted of one series, or of one key if each value gets its line.
 #[derive(Debug, Default)]
@@ -119,36 +116,30 @@ impl Group {
         });
     }
 
-    /// Add all columns of a key of the log.
+    /// Add all chunks of a key of the log, which stand for blocks: a run for each type.
     pub(super) fn logged(
         &mut self,
         (at, logged): (usize, &Logged),
         options: &Options,
         is_wanted: bool,
     ) {
-        for (i, column) in logged.columns.iter().enumerate().filter(|_| is_wanted) {
-            self.log(Origin::Log(at, i), column, options);
-        }
-    }
-
-    /// Add a column of the log, cut into stretches that stand for blocks.
-    fn log(&mut self, origin: Origin, column: &Column, options: &Options) {
-        let first = self.entries.len();
-        for (i, times) in column.times.chunks(STRETCH).enumerate() {
-            let (Some(&min), Some(&max)) = (times.first(), times.last()) else {
-                continue;
-            };
-            if max >= options.first && min <= options.last {
-                let (offset, size) = ((i * STRETCH) as u64, times.len() as u32);
-                self.entries.push(Entry {
-                    min,
-                    max,
-                    offset,
-                    size,
-                });
+        let mut position = 0;
+        let kinds = logged.chunks.chunk_by(|a, b| a.kind == b.kind);
+        for chunks in kinds.filter(|_| is_wanted) {
+            let (first, origin) = (self.entries.len(), Origin::Log(at, position));
+            for chunk in chunks {
+                if chunk.last >= options.first && chunk.first <= options.last {
+                    self.entries.push(Entry {
+                        min: chunk.first,
+                        max: chunk.last,
+                        offset: position as u64,
+                        size: chunk.len,
+                    });
+                }
+                position += 1;
             }
+            self.run(origin, first, &[], 1);
         }
-        self.run(origin, first, &[], 1);
     }
 
     /// Close a field that has the runs from `first` on.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gzip::Packer;
 use crate::lanes::{self, Bounds, Feed};
-use crate::tsm::shard::{Disk, Remark, Shard, Trouble};
+use crate::tsm::shard::{Disk, Opening, Remark, Shard, Trouble};
 
 use super::catalog::Listed;
 use super::plan::Planner;
@@ -100,7 +100,7 @@ pub fn run<E>(
 ) -> Result<(), E> {
     let pool = Pool::default();
     let walk = |feed: &Feed<'_, Work, Event>| {
-        let mut walker = Walker::new(disk, shards, options, &pool, feed);
+        let mut walker = Walker::new((disk, shards), options, means.jobs, &pool, feed);
         // It ends early where somebody else has said why.
         let _ = walker.all();
     };
@@ -153,6 +153,7 @@ struct Walker<'a, 'b> {
     disk: &'a (dyn Disk + Sync),
     shards: &'a [Listed],
     options: &'a Options,
+    how: Opening,
     pool: &'a Pool,
     feed: &'a Feed<'b, Work, Event>,
     /// Bytes of the shards that are done with, and of all.
@@ -165,9 +166,9 @@ struct Stopped;
 
 impl<'a, 'b> Walker<'a, 'b> {
     fn new(
-        disk: &'a (dyn Disk + Sync),
-        shards: &'a [Listed],
+        (disk, shards): (&'a (dyn Disk + Sync), &'a [Listed]),
         options: &'a Options,
+        jobs: NonZeroUsize,
         pool: &'a Pool,
         feed: &'a Feed<'b, Work, Event>,
     ) -> Self {
@@ -175,6 +176,10 @@ impl<'a, 'b> Walker<'a, 'b> {
             disk,
             shards,
             options,
+            how: Opening {
+                keep_going: options.keep_going,
+                jobs,
+            },
             pool,
             feed,
             passed: 0,
@@ -199,7 +204,7 @@ impl<'a, 'b> Walker<'a, 'b> {
     }
 
     fn shard(&self, listed: &Listed) -> Result<(), Stopped> {
-        let mut shard = match listed.open(self.disk, self.options.keep_going) {
+        let mut shard = match listed.open(self.disk, self.how) {
             Ok(Some(shard)) => shard,
             Ok(None) => return self.tell(Event::Gone),
             Err(trouble) => return self.fail(trouble),

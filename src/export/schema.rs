@@ -179,10 +179,7 @@ impl<'a> Survey<'a> {
     fn kind(&self, run: &Run) -> Option<Kind> {
         match run.origin {
             Origin::File(_, kind) => block::kind(kind),
-            Origin::Log(key, column) => {
-                let column = self.shard.log.get(key)?.columns.get(column)?;
-                Some(column.values.kind())
-            }
+            Origin::Log(key, chunk) => Some(self.shard.log.get(key)?.chunks.get(chunk)?.kind),
         }
     }
 

@@ -192,13 +192,13 @@ impl History {
                     .zip(&values)
                     .map(|(t, v)| ((i, *t), format!("{v}i"))),
             );
-            let columns = vec![Column {
+            let chunks = self.shard.held.pack(&Column {
                 times,
                 values: Values::Integer(values),
-            }];
+            });
             self.shard.log.push(Logged {
                 key: key.as_bytes().to_vec(),
-                columns,
+                chunks,
                 above: self.shard.members.len(),
             });
         }

@@ -81,7 +81,7 @@ mod tests {
     fn told(keys: &[&str]) -> Vec<String> {
         let logged = |key: &&str| Logged {
             key: key.as_bytes().to_vec(),
-            columns: Vec::new(),
+            chunks: Vec::new(),
             above: 0,
         };
         let shard = Shard {

@@ -9,16 +9,16 @@ use crate::tsm::index::Entry;
 pub enum Origin {
     /// Blocks of the TSM file at this position of the shard, with this type by the index.
     File(usize, u8),
-    /// Column of the log: position of the key, position of the column.
+    /// Chunks of the log: position of the key, position of the first one.
     Log(usize, usize),
 }
 
-/// A block, or a stretch of a column of the log.
+/// A block, or a chunk of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     /// Where it comes from.
     pub origin: Origin,
-    /// The block; of a log, position of the first value and count stand for offset and size.
+    /// The block; of a log, the position of the chunk and its count of values stand for offset and size.
     pub entry: Entry,
     /// What is deleted of it, in `Unit::deleted`.
     pub deleted: (usize, usize),

@@ -268,12 +268,15 @@ impl Worker {
             return Ok(());
         };
         match piece.origin {
-            Origin::Log(key, column) => {
+            Origin::Log(key, _) => {
                 self.hand_over(found);
-                let logged = job.shard.log.get(key);
-                if let Some(column) = logged.and_then(|logged| logged.columns.get(column)) {
+                let (logged, chunk) = (job.shard.log.get(key), piece.entry.offset as usize);
+                if let Some(chunk) = logged.and_then(|logged| logged.chunks.get(chunk)) {
+                    let mut column = self.merger.fresh(chunk.kind);
+                    job.shard.held.unpack(chunk, &mut column);
                     let within = within(task.slice, &piece.entry);
-                    self.merger.add(column, within, deleted(job.unit, piece));
+                    self.merger.add(&column, within, deleted(job.unit, piece));
+                    self.merger.reclaim(column);
                 }
                 Ok(())
             }
@@ -465,7 +468,7 @@ fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
     slice.is_first || piece.entry.min >= *slice.times.start()
 }
 
-/// The part of a slice that a stretch of the log covers.
+/// The part of a slice that a chunk of the log covers.
 fn within(slice: &Slice, entry: &Entry) -> RangeInclusive<i64> {
     entry.min.max(*slice.times.start())..=entry.max.min(*slice.times.end())
 }

@@ -6,16 +6,17 @@
 
 mod extent;
 mod gather;
+mod log;
 mod packed;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
 use super::file::File;
 use super::index::Survey;
-use super::merge::Column;
 use super::source::Source;
 use super::tombstone::{self, Tombstones};
 use super::wal;
@@ -25,8 +26,22 @@ pub use extent::Extent;
 pub use gather::{Disk, System};
 use gather::{Opened, gather};
 
-/// Segments of less than so many bytes are applied as fast as a second thread is started.
-const SHORT: u64 = 64 << 10;
+/// How to open a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// What is damaged is left out and listed, instead of being an error.
+    pub keep_going: bool,
+    /// Threads that may read the log.
+    pub jobs: NonZeroUsize,
+}
+
+impl Opening {
+    /// With one thread.
+    pub fn alone(keep_going: bool) -> Self {
+        let jobs = NonZeroUsize::MIN;
+        Self { keep_going, jobs }
+    }
+}
 
 /// Damage, or a file that cannot be read, and where.
 #[derive(Debug)]
@@ -133,8 +148,8 @@ pub struct Member {
 pub struct Logged {
     /// The composite key.
     pub key: Vec<u8>,
-    /// Settled; more than one if the log holds more than one type. They share no time.
-    pub columns: Vec<Column>,
+    /// Where its values are in [`Shard::held`]: by type, then by time; no time is in two.
+    pub chunks: Vec<wal::Chunk>,
     /// How many of the shard's TSM files, from the first, are older. All, unless the shard is made of copies.
     pub above: usize,
 }
@@ -157,6 +172,8 @@ pub struct Shard {
     pub members: Vec<Member>,
     /// What is in the log, keys ascending; of one key the older first.
     pub log: Vec<Logged>,
+    /// The values of the log.
+    pub held: wal::Store,
     /// What is worth telling.
     pub remarks: Vec<Remark>,
     /// What is damaged and left out.
@@ -165,11 +182,11 @@ pub struct Shard {
 
 /// Open a shard; `None` if nothing of it is there any more.
 ///
-/// Damage is an error, unless `keep_going`: then the file, or the rest of a segment, is left out and listed.
+/// Damage is an error, or the file, or the rest of a segment, is left out and listed.
 /// Entries of an index that cannot be right are left to whoever walks the index.
-pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<Shard>, Trouble> {
+pub fn open(disk: &dyn Disk, files: &Files, how: Opening) -> Result<Option<Shard>, Trouble> {
     let mut shard = Shard::default();
-    let opened = gather(disk, files, &mut shard, keep_going)?;
+    let opened = gather(disk, files, &mut shard, how.keep_going)?;
     let gone = opened.segments.is_empty() && opened.files.is_empty() && !opened.exists;
     if gone {
         return Ok(None);
@@ -179,11 +196,11 @@ pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<S
     for (path, source, tombstone) in opened.files {
         match member(path, source, tombstone, &mut space, &mut shard.remarks) {
             Ok(member) => shard.members.push(member),
-            Err(trouble) => shard.bear(trouble, keep_going)?,
+            Err(trouble) => shard.bear(trouble, how.keep_going)?,
         }
     }
-    shard.check_entries(keep_going)?;
-    shard.replay(opened.segments, keep_going)?;
+    shard.check_entries(how.keep_going)?;
+    shard.replay(opened.segments, how)?;
     Ok(Some(shard))
 }
 
@@ -191,11 +208,11 @@ pub fn open(disk: &dyn Disk, files: &Files, keep_going: bool) -> Result<Option<S
 pub fn open_copies<'a>(
     disk: &dyn Disk,
     copies: impl Iterator<Item = &'a Files>,
-    keep_going: bool,
+    how: Opening,
 ) -> Result<Option<Shard>, Trouble> {
     let mut all: Option<Shard> = None;
     for files in copies {
-        let copy = open(disk, files, keep_going)?;
+        let copy = open(disk, files, how)?;
         all = match (all, copy) {
             (Some(older), Some(copy)) => Some(copy.over(older)),
             (older, copy) => copy.or(older),
@@ -254,39 +271,14 @@ impl Shard {
         Ok(())
     }
 
-    fn replay(&mut self, segments: Vec<Opened>, keep_going: bool) -> Result<(), Trouble> {
-        let mut cache = wal::Cache::default();
-        // Only in the last segment with anything in it a torn entry is what a crash leaves.
-        let last = segments.iter().rposition(|(_, source)| !source.is_empty());
-        for (i, (path, source)) in segments.into_iter().enumerate() {
-            let mut notes = Vec::new();
-            let is_last = Some(i) == last;
-            let replayed = match source.len() < SHORT {
-                true => cache.replay_short(source.reader(), is_last, &mut notes),
-                false => cache.replay(source.reader(), is_last, &mut notes),
-            };
-            let odd = notes
-                .into_iter()
-                .map(|note| Remark::Odd(path.clone(), note));
-            self.remarks.extend(odd);
-            if let Err(err) = replayed {
-                self.bear(Trouble::new(&path, err), keep_going)?;
-            }
-        }
-        let column = |(times, values): wal::Column| Column { times, values };
-        let logged = |entry: wal::Entry| Logged {
-            key: entry.key.into(),
-            columns: entry.columns.into_iter().map(column).collect(),
-            above: self.members.len(),
-        };
-        self.log = cache.finish().into_iter().map(logged).collect();
-        Ok(())
-    }
-
     /// This copy on top of an older one: all of it is newer, its TSM files over the log of the other.
     fn over(mut self, mut older: Self) -> Self {
         let below = older.members.len();
-        self.log.iter_mut().for_each(|logged| logged.above += below);
+        let shift = older.held.absorb(self.held);
+        for logged in &mut self.log {
+            logged.above += below;
+            shift.apply(&mut logged.chunks);
+        }
         older.members.append(&mut self.members);
         older.log.append(&mut self.log);
         older.log.sort_by(|a, b| a.key.cmp(&b.key));
@@ -370,7 +362,9 @@ mod tests {
 
     fn opened(states: Vec<Vec<(&'static str, &'static str)>>) -> Shard {
         let disk = Busy::new(states);
-        open(&disk, &files(), false).unwrap().unwrap()
+        open(&disk, &files(), Opening::alone(false))
+            .unwrap()
+            .unwrap()
     }
 
     fn names(shard: &Shard) -> Vec<&str> {
@@ -474,9 +468,11 @@ mod tests {
 
     #[test]
     fn damage_ends_everything_unless_it_is_to_go_on() {
-        let trouble = open(&broken(), &files(), false).unwrap_err();
+        let trouble = open(&broken(), &files(), Opening::alone(false)).unwrap_err();
         assert_eq!("d/000000002-000000001.tsm", trouble.to_string());
-        let shard = open(&broken(), &files(), true).unwrap().unwrap();
+        let shard = open(&broken(), &files(), Opening::alone(true))
+            .unwrap()
+            .unwrap();
         assert_eq!(vec!["d/000000001-000000001.tsm"], names(&shard));
         let damage: Vec<_> = shard.damage.iter().map(ToString::to_string).collect();
         let expected = vec![
@@ -497,11 +493,20 @@ mod tests {
         };
         let there = vec![("copy.tsm", WORKED), ("1-1.tsm", WORKED)];
         assert!(
-            open(&disk(there.clone()), &named(&["copy.tsm"]), false)
-                .unwrap()
-                .is_some()
+            open(
+                &disk(there.clone()),
+                &named(&["copy.tsm"]),
+                Opening::alone(false)
+            )
+            .unwrap()
+            .is_some()
         );
-        let trouble = open(&disk(there), &named(&["copy.tsm", "1-1.tsm"]), false).unwrap_err();
+        let trouble = open(
+            &disk(there),
+            &named(&["copy.tsm", "1-1.tsm"]),
+            Opening::alone(false),
+        )
+        .unwrap_err();
         assert!(trouble.cause.to_string().contains("GENERATION-SEQUENCE"));
     }
 

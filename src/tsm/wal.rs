@@ -13,72 +13,57 @@ mod hash;
 mod model;
 mod segment;
 mod series;
+mod store;
 
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::io::Read;
-use std::panic::resume_unwind;
-use std::sync::mpsc;
-use std::thread;
 
 use entry::{Body, Group};
 use hash::Seed;
 use segment::{Segment, Unpacked};
-pub use series::Column;
 use series::Series;
+pub use store::{Chunk, Store};
 
 use super::{Error, ErrorKind, Note, ReadError};
 
+type All = HashMap<Box<[u8]>, Series, Seed>;
+
+/// What one segment says. Segments do not need each other to be read.
+#[derive(Debug, Default)]
+pub struct Part {
+    series: All,
+    store: Store,
+    /// Types and bodies of the entries that delete, in order: they hold for older segments as well.
+    deletions: Vec<(u8, Vec<u8>)>,
+}
+
 /// What a server would hold in memory after reading the log of a shard.
 ///
-/// Feed it the segments from oldest to newest. A deletion removes what was written before it in the log and never
+/// Add what the segments say from oldest to newest. A deletion removes what was written before it in the log and never
 /// touches TSM files: their own deletions are in their tombstones.
 #[derive(Debug, Default)]
 pub struct Cache {
-    series: HashMap<Box<[u8]>, Series, Seed>,
+    series: All,
+    store: Store,
 }
 
 /// All values of one key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Series and field.
     pub key: Box<[u8]>,
-    /// One column for each type, nearly always a single one. The times of a column ascend, and no time is in two.
-    pub columns: Vec<Column>,
+    /// Nearly always of one type, and then one behind the other in time. Of more than one, those of one type stand
+    /// behind those of another; no time is in two.
+    pub chunks: Vec<Chunk>,
 }
 
-impl Cache {
-    /// Apply the entries of a segment. A second thread unpacks the next one meanwhile.
+impl Part {
+    /// Apply the entries of a segment.
     ///
     /// `last` says that no later segment holds anything: only there an entry may be cut short, as a crash leaves it.
-    /// After an error the entries before the damage stay applied, none behind it are, and the next segment can follow.
+    /// After an error the entries before the damage stay applied, and none behind it are.
     pub fn replay(
-        &mut self,
-        segment: impl Read + Send,
-        last: bool,
-        notes: &mut Vec<Note>,
-    ) -> Result<(), ReadError> {
-        // Without room in between: one entry is being applied, one unpacked.
-        let (ready, entries) = mpsc::sync_channel(0);
-        let (done, spare) = mpsc::channel();
-        let (applied, (read, noted)) = thread::scope(|scope| {
-            let reader = scope.spawn(move || {
-                let mut noted = Vec::new();
-                (unpack(segment, last, &ready, &spare, &mut noted), noted)
-            });
-            let applied = self.apply_all(entries, &done);
-            let read = reader.join();
-            (applied, read.unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        // What was seen behind damage is not worth telling.
-        let damage = applied.as_ref().err().map(|err| err.at);
-        let is_before = |note: &Note| damage.is_none_or(|damage| note.at < damage);
-        notes.extend(noted.into_iter().filter(is_before));
-        applied?;
-        read
-    }
-
-    /// Apply the entries of a segment that is too short for a second thread to be worth it; else as `replay`.
-    pub fn replay_short(
         &mut self,
         segment: impl Read,
         last: bool,
@@ -87,87 +72,82 @@ impl Cache {
         let mut segment = Segment::new(segment, last);
         let mut spare = Vec::new();
         while let Some(Unpacked { at, code, body }) = segment.next(spare, notes)? {
-            let applied = self.apply(code, &body);
-            applied.map_err(|kind| Error::new(at, kind))?;
-            spare = body;
+            let deletes = apply(&mut self.series, &mut self.store, code, &body);
+            spare = match deletes.map_err(|kind| Error::new(at, kind))? {
+                true => {
+                    self.deletions.push((code, body));
+                    Vec::new()
+                }
+                false => body,
+            };
         }
         Ok(())
     }
+}
 
-    fn apply_all(
-        &mut self,
-        entries: mpsc::Receiver<Unpacked>,
-        done: &mpsc::Sender<Vec<u8>>,
-    ) -> Result<(), Error> {
-        for Unpacked { at, code, body } in entries {
-            self.apply(code, &body)
-                .map_err(|kind| Error::new(at, kind))?;
-            // The reader may have finished.
-            let _ = done.send(body);
+impl Cache {
+    /// Add what the next segment says.
+    pub fn add(&mut self, newer: Part) {
+        for (code, body) in &newer.deletions {
+            // It has been applied to its own segment: it can be read.
+            let _ = apply(&mut self.series, &mut self.store, *code, body);
         }
-        Ok(())
-    }
-
-    /// Do what an entry says, if all of it is readable.
-    fn apply(&mut self, code: u8, body: &[u8]) -> Result<(), ErrorKind> {
-        let series = &mut self.series;
-        match entry::parse(code, body)? {
-            Body::Write(groups) => groups.for_each(|group| write(series, &group)),
-            Body::Delete(keys) => {
-                for key in keys.split(|byte| *byte == b'\n') {
-                    series.remove(key);
-                }
-            }
-            Body::DeleteRange(min, max, keys) => {
-                for key in keys {
-                    if let Some(series) = series.get_mut(key) {
-                        series.delete(min, max);
-                    }
-                }
+        let shift = self.store.absorb(newer.store);
+        for (key, mut series) in newer.series {
+            series.shift(shift);
+            match self.series.entry(key) {
+                hash_map::Entry::Occupied(mut known) => known.get_mut().join(series, &self.store),
+                hash_map::Entry::Vacant(place) => drop(place.insert(series)),
             }
         }
-        Ok(())
     }
 
-    /// All keys in ascending order, those without values left out.
-    pub fn finish(self) -> Vec<Entry> {
+    /// All keys in ascending order, those without values left out, and where their values are.
+    pub fn finish(mut self) -> (Vec<Entry>, Store) {
         let mut all: Vec<_> = self.series.into_iter().collect();
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let settled = all.into_iter().map(|(key, series)| Entry {
             key,
-            columns: series.settle(),
+            chunks: series.settle(&mut self.store),
         });
-        settled.filter(|entry| !entry.columns.is_empty()).collect()
+        let entries = settled.filter(|entry| !entry.chunks.is_empty()).collect();
+        (entries, self.store)
     }
 }
 
-fn write(series: &mut HashMap<Box<[u8]>, Series, Seed>, group: &Group<'_>) {
+/// Do what an entry says, if all of it is readable; whether it deletes.
+fn apply(all: &mut All, store: &mut Store, code: u8, body: &[u8]) -> Result<bool, ErrorKind> {
+    match entry::parse(code, body)? {
+        Body::Write(groups) => {
+            groups.for_each(|group| write(all, store, &group));
+            return Ok(false);
+        }
+        Body::Delete(keys) => {
+            for key in keys.split(|byte| *byte == b'\n') {
+                all.remove(key);
+            }
+        }
+        Body::DeleteRange(min, max, keys) => {
+            for key in keys {
+                if let Some(series) = all.get_mut(key) {
+                    series.delete(min, max, store);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn write(all: &mut All, store: &mut Store, group: &Group<'_>) {
     if group.points.is_empty() {
         return;
     }
     // Nearly always the key is known: no copy of it is made to find out.
-    if let Some(series) = series.get_mut(group.key) {
-        return series.append(group);
+    if let Some(series) = all.get_mut(group.key) {
+        return series.append(group, store);
     }
-    let series = series.entry(group.key.into());
-    series.or_default().append(group);
-}
-
-/// Unpack the entries of a segment one by one and hand them over, until nobody wants any more.
-fn unpack(
-    segment: impl Read,
-    last: bool,
-    ready: &mpsc::SyncSender<Unpacked>,
-    spare: &mpsc::Receiver<Vec<u8>>,
-    notes: &mut Vec<Note>,
-) -> Result<(), ReadError> {
-    let mut segment = Segment::new(segment, last);
-    while let Some(entry) = segment.next(spare.try_recv().unwrap_or_default(), notes)? {
-        if ready.send(entry).is_err() {
-            break;
-        }
-    }
-    Ok(())
+    let series = all.entry(group.key.into()).or_default();
+    series.append(group, store);
 }
 
 #[cfg(test)]
@@ -177,6 +157,7 @@ mod tests {
     use crate::rows::{Strings, Values};
     use crate::tsm::NoteKind;
     use crate::tsm::encoding::testing::{T, hex};
+    use crate::tsm::merge::Column;
     use std::io;
 
     /// Seven entries, which start at 0, 54, 88, 117, 153, 189 and 226.
@@ -195,37 +176,52 @@ mod tests {
         "010000001f1d700200066223217e23760000000116345785d8a000000000000000000002"
     );
 
-    fn replayed(segments: &[&[u8]]) -> (Vec<Entry>, Vec<Note>) {
+    /// A key and its values, all of one type together.
+    type Held = (Vec<u8>, Vec<Column>);
+
+    fn read(cache: Cache) -> Vec<Held> {
+        let (entries, store) = cache.finish();
+        let read = entries.into_iter().map(|entry| {
+            let mut columns: Vec<Column> = Vec::new();
+            for chunk in &entry.chunks {
+                if columns.last().is_none_or(|last| last.kind() != chunk.kind) {
+                    columns.push(Column::new(chunk.kind));
+                }
+                store.unpack(chunk, columns.last_mut().unwrap());
+            }
+            (entry.key.to_vec(), columns)
+        });
+        read.collect()
+    }
+
+    fn replayed(segments: &[&[u8]]) -> (Vec<Held>, Vec<Note>) {
         let (mut cache, mut notes) = (Cache::default(), Vec::new());
-        let (mut short, mut also_noted) = (Cache::default(), Vec::new());
         for (i, segment) in segments.iter().enumerate() {
-            let last = i + 1 == segments.len();
-            cache.replay(*segment, last, &mut notes).unwrap();
-            short.replay_short(*segment, last, &mut also_noted).unwrap();
+            let mut part = Part::default();
+            part.replay(*segment, i + 1 == segments.len(), &mut notes)
+                .unwrap();
+            cache.add(part);
         }
-        let entries = cache.finish();
-        assert_eq!((&entries, &notes), (&short.finish(), &also_noted));
-        (entries, notes)
+        (read(cache), notes)
     }
 
     /// What is there in spite of the damage, and the damage.
-    fn damaged(segment: &[u8], last: bool) -> (Vec<Entry>, Error) {
-        let (mut cache, mut short) = (Cache::default(), Cache::default());
-        let both = (
-            cache.replay(segment, last, &mut Vec::new()),
-            short.replay_short(segment, last, &mut Vec::new()),
-        );
-        let (Err(ReadError::Damage(error)), Err(ReadError::Damage(also))) = both else {
-            panic!("{both:?}");
+    fn damaged(segment: &[u8], last: bool) -> (Vec<Held>, Error) {
+        let (mut cache, mut part) = (Cache::default(), Part::default());
+        let done = part.replay(segment, last, &mut Vec::new());
+        let Err(ReadError::Damage(error)) = done else {
+            panic!("{done:?}");
         };
-        let entries = cache.finish();
-        assert_eq!((&entries, &error), (&short.finish(), &also));
-        (entries, error)
+        cache.add(part);
+        (read(cache), error)
     }
 
-    fn one(key: &str, time: i64, value: Values) -> Entry {
-        let (key, columns) = (key.as_bytes().into(), vec![(vec![time], value)]);
-        Entry { key, columns }
+    fn column(times: Vec<i64>, values: Values) -> Column {
+        Column { times, values }
+    }
+
+    fn one(key: &str, time: i64, value: Values) -> Held {
+        (key.into(), vec![column(vec![time], value)])
     }
 
     fn string(value: &str) -> Values {
@@ -250,8 +246,8 @@ mod tests {
         assert_eq!(5, entries.len());
         assert_eq!(one("b#!~#v", T, Values::Boolean(vec![true])), entries[0]);
         assert_eq!(one("f#!~#v", T, Values::Float(vec![1.5])), entries[2]);
-        let n = &entries[1].columns[0];
-        assert_eq!(&(vec![T + 100, T + 101], Values::Integer(vec![9, 10])), n);
+        let n = column(vec![T + 100, T + 101], Values::Integer(vec![9, 10]));
+        assert_eq!(vec![n], entries[1].1);
     }
 
     #[test]
@@ -387,12 +383,11 @@ mod tests {
             entry(1, &group(1, key, &[float(2, 2.5), float(5, 5.5)])),
         ];
         let columns = vec![
-            (vec![1, 2, 5], Values::Float(vec![1.5, 2.5, 5.5])),
-            (vec![3, 4], Values::Integer(vec![30, 40])),
+            column(vec![1, 2, 5], Values::Float(vec![1.5, 2.5, 5.5])),
+            column(vec![3, 4], Values::Integer(vec![30, 40])),
         ];
-        let key = key.as_slice().into();
         assert_eq!(
-            vec![Entry { key, columns }],
+            vec![(key.to_vec(), columns)],
             replayed(&[&segment.concat()]).0
         );
     }
@@ -402,7 +397,7 @@ mod tests {
         let points: Vec<_> = (0..4).map(|v| (i64::from(v), vec![v])).collect();
         let segment = entry(1, &group(3, b"k#!~#v", &points));
         let values = Values::Boolean(vec![false, true, false, false]);
-        assert_eq!(values, replayed(&[&segment]).0[0].columns[0].1);
+        assert_eq!(values, replayed(&[&segment]).0[0].1[0].values);
     }
 
     #[test]
@@ -415,7 +410,7 @@ mod tests {
         }
         let segment = hex(SEGMENT);
         for n in 0..=segment.len() {
-            let done = Cache::default().replay(segment[..n].chain(Broken), true, &mut vec![]);
+            let done = Part::default().replay(segment[..n].chain(Broken), true, &mut vec![]);
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
         }
     }
@@ -474,9 +469,9 @@ mod tests {
         );
     }
 
-    fn count(entries: &[Entry]) -> usize {
-        let columns = entries.iter().flat_map(|entry| &entry.columns);
-        columns.map(|(times, _)| times.len()).sum()
+    fn count(entries: &[Held]) -> usize {
+        let columns = entries.iter().flat_map(|(_, columns)| columns);
+        columns.map(Column::len).sum()
     }
 
     #[test]

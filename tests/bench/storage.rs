@@ -166,13 +166,13 @@ fn shard(fields: usize, values: &Values) -> Shard {
     for series in 0..BLOCKS / fields {
         for field in 0..fields {
             let key = format!("cpu,dc=eu-1,host=host-{series:04}.example.net#!~#usage_{field}");
-            let columns = vec![Column {
+            let chunks = shard.held.pack(&Column {
                 times: times(0),
                 values: values.clone(),
-            }];
+            });
             shard.log.push(Logged {
                 key: key.into_bytes(),
-                columns,
+                chunks,
                 above: 0,
             });
         }

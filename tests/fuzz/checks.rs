@@ -13,8 +13,9 @@ use lineflow::export::{Export, Options, Report};
 use lineflow::rows::Values;
 use lineflow::tsm::block::Block;
 use lineflow::tsm::index::Cursor;
+use lineflow::tsm::merge::Column;
 use lineflow::tsm::meta::Meta;
-use lineflow::tsm::shard::{self, Disk, Files, Trouble};
+use lineflow::tsm::shard::{self, Disk, Files, Opening, Trouble};
 use lineflow::tsm::source::Source;
 use lineflow::tsm::tree::{How, Unpacker, Wanted};
 use lineflow::tsm::{file, tombstone, wal};
@@ -61,7 +62,7 @@ fn export(disk: &Memory, keep_going: bool, per_field: bool) -> Result<(Vec<u8>, 
         named: named.filter(is_data).collect(),
         ..Files::default()
     };
-    let shard = shard::open(disk, &files, keep_going)?.unwrap_or_default();
+    let shard = shard::open(disk, &files, Opening::alone(keep_going))?.unwrap_or_default();
     let options = Options {
         per_field,
         keep_going,
@@ -202,34 +203,23 @@ pub fn wal(bytes: &[u8]) {
 fn segment(bytes: &[u8]) {
     both(&Memory::of(&[("_00001.wal", bytes)]));
     both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
-    let (mut cache, mut notes) = (wal::Cache::default(), Vec::new());
-    let done = cache.replay_short(bytes, false, &mut notes);
-    let entries = cache.finish();
+    let mut cache = wal::Cache::default();
+    for _ in 0..2 {
+        let mut part = wal::Part::default();
+        let _ = part.replay(bytes, false, &mut Vec::new());
+        cache.add(part);
+    }
+    let (entries, store) = cache.finish();
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
-    for (times, values) in entries.iter().flat_map(|entry| &entry.columns) {
-        assert_eq!(times.len(), values.len());
-        assert!(times.is_sorted_by(|a, b| a < b));
-    }
-    // Two threads that wait for each other take longer than all of this: some inputs will do.
-    if bytes.len().is_multiple_of(16) {
-        let (mut cache, mut also_noted) = (wal::Cache::default(), Vec::new());
+    for chunk in entries.iter().flat_map(|entry| &entry.chunks) {
+        let mut column = Column::new(chunk.kind);
+        store.unpack(chunk, &mut column);
         assert_eq!(
-            done.is_ok(),
-            cache.replay(bytes, false, &mut also_noted).is_ok()
+            (chunk.len as usize, column.values.len()),
+            (column.len(), column.len())
         );
-        assert_eq!(notes, also_noted);
-        assert_eq!(shape(&entries), shape(&cache.finish()));
+        assert!(column.times.is_sorted_by(|a, b| a < b));
     }
-}
-
-/// The keys with the times of their columns. Among the values may be some that are not equal to themselves.
-fn shape(entries: &[wal::Entry]) -> Vec<(&[u8], Vec<&[i64]>)> {
-    let mut all = Vec::new();
-    for entry in entries {
-        let times = entry.columns.iter().map(|column| &column.0[..]);
-        all.push((&entry.key[..], times.collect()));
-    }
-    all
 }
 
 /// A tar archive of any bytes, as it is and with sums that fit.
@@ -258,7 +248,7 @@ fn unpacked(bytes: &[u8]) {
         while let Ok(Some(tree)) = archive.advance() {
             let held = tree.shards.into_iter().filter_map(|found| found.held);
             for files in held {
-                let shard = shard::open(&Memory(Vec::new()), &files, true);
+                let shard = shard::open(&Memory(Vec::new()), &files, Opening::alone(true));
                 drop(shard.expect("keep_going ends with no damage"));
             }
         }

@@ -11,7 +11,7 @@ use std::thread;
 use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
 use lineflow::tsm::meta::Meta;
-use lineflow::tsm::shard::{self, Files, System, Trouble};
+use lineflow::tsm::shard::{self, Files, Opening, System, Trouble};
 
 use crate::harness::{fixture, run, scratch};
 
@@ -29,7 +29,8 @@ fn export(path: &Path, keep_going: bool) -> Result<(Vec<u8>, usize), Trouble> {
         named: vec![path.to_path_buf()],
         ..Files::default()
     };
-    let shard = shard::open(&System::default(), &files, keep_going)?.unwrap_or_default();
+    let shard =
+        shard::open(&System::default(), &files, Opening::alone(keep_going))?.unwrap_or_default();
     let (options, mut text, mut report) = (options(keep_going), Text::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;
     while export.next(&mut text, &mut report)? {}

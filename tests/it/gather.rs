@@ -16,7 +16,7 @@ use lineflow::export::catalog::Catalog;
 use lineflow::export::pipeline::{self, Event, Means};
 use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
-use lineflow::tsm::shard::{self, Disk, Files, Remark, Shard, System};
+use lineflow::tsm::shard::{self, Disk, Files, Opening, Remark, Shard, System};
 use lineflow::tsm::source::Source;
 use lineflow::tsm::tree::{Logs, Wanted};
 
@@ -114,7 +114,7 @@ fn open(disk: &dyn Disk) -> Option<Shard> {
         wal: Some("w".into()),
         ..Files::default()
     };
-    shard::open(disk, &files, false).unwrap()
+    shard::open(disk, &files, Opening::alone(false)).unwrap()
 }
 
 fn all() -> Options {
@@ -372,7 +372,7 @@ fn a_file_that_is_always_listed_and_never_there_is_an_error() {
         data: Some("d".into()),
         ..Files::default()
     };
-    let trouble = shard::open(&Dangling, &files, false).unwrap_err();
+    let trouble = shard::open(&Dangling, &files, Opening::alone(false)).unwrap_err();
     assert_eq!(ONE, trouble.to_string());
 }
 

@@ -10,6 +10,7 @@ use crate::export::judge::Judge;
 use crate::export::schema::{Schema, Stop, Survey, TooMany};
 use crate::lp::validate::Target;
 use crate::tsm::place::Names;
+use crate::tsm::shard::Opening;
 
 /// The tables of the policy at work, and what becomes of them.
 struct Tables {
@@ -117,7 +118,11 @@ impl Cat {
     /// Add the columns of a shard.
     fn survey(&mut self, listed: &Listed, schema: &mut Schema) -> anyhow::Result<()> {
         self.sink.settle()?;
-        let opened = listed.open(&self.disk, self.options.keep_going);
+        let how = Opening {
+            keep_going: self.options.keep_going,
+            jobs: self.means.jobs,
+        };
+        let opened = listed.open(&self.disk, how);
         let Some(shard) = opened.map_err(refused)? else {
             self.gone(&listed.label);
             return Ok(());

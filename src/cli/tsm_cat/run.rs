@@ -87,7 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 /// A run: what it reads, where it writes, and what it has come by.
 pub(super) struct Cat {
     pub(super) options: Options,
-    means: Means,
+    pub(super) means: Means,
     pub(super) sink: Sink,
     pub(super) findings: Findings,
     progress: Progress,

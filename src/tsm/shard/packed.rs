@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::tsm::archive::testing::{archive, link, member};
     use crate::tsm::file::testing::{WORKED, bytes};
+    use crate::tsm::shard::Opening;
     use crate::tsm::shard::{Files, System, open};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -126,7 +127,7 @@ mod tests {
     fn opened(archive: &[u8]) -> Result<Vec<PathBuf>, String> {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path(), archive);
-        let shard = open(&System::default(), &files, false)
+        let shard = open(&System::default(), &files, Opening::alone(false))
             .map_err(|err| format!("{err}: {}", err.cause))?;
         let members = shard.unwrap().members;
         let name = |path: &Path| path.strip_prefix(dir.path()).unwrap().to_path_buf();

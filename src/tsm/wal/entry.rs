@@ -96,19 +96,13 @@ fn group<'a>(rest: &mut Bytes<'a>) -> Result<Group<'a>, Error> {
     let n = rest.u16()?;
     let key = rest.take(usize::from(n))?;
     let count = rest.u32()?;
-    let size = match kind {
-        Kind::Boolean => 9,
-        // A string has a length of its own, which comes first.
-        Kind::String => 12,
-        _ => 16,
-    };
-    let left = rest.rest().len();
-    if u64::from(count) * size > left as u64 {
+    let (size, left) = (size(kind), rest.rest().len());
+    if u64::from(count) * size as u64 > left as u64 {
         return Err(rest.error(ErrorKind::ValueCount { count, left }));
     }
     let points = match kind {
         Kind::String => strings(count, rest)?,
-        _ => rest.take(count as usize * size as usize)?,
+        _ => rest.take(count as usize * size)?,
     };
     Ok(Group { key, kind, points })
 }
@@ -123,6 +117,15 @@ fn kind(code: u8) -> Option<Kind> {
         5 => Kind::Unsigned,
         _ => return None,
     })
+}
+
+/// Bytes of a point, of a string without its text.
+pub fn size(kind: Kind) -> usize {
+    match kind {
+        Kind::Boolean => 9,
+        Kind::String => 12,
+        _ => 16,
+    }
 }
 
 fn strings<'a>(count: u32, rest: &mut Bytes<'a>) -> Result<&'a [u8], Error> {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Cache, Column, Entry};
+use super::store::Chunk;
+use super::{Cache, Entry, Part, Store};
 use crate::rows::{Kind, Values};
+use crate::tsm::merge::Column;
 
 /// An entry of type `code`.
 pub fn entry(code: u8, body: &[u8]) -> Vec<u8> {
@@ -73,10 +75,12 @@ fn written(step: &Step) -> Vec<u8> {
     }
 }
 
-fn replayed(segments: &[Vec<u8>]) -> Vec<Entry> {
+fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Store) {
     let (mut cache, mut notes) = (Cache::default(), Vec::new());
     for segment in segments {
-        cache.replay(segment.as_slice(), false, &mut notes).unwrap();
+        let mut part = Part::default();
+        part.replay(segment.as_slice(), false, &mut notes).unwrap();
+        cache.add(part);
     }
     assert_eq!(0, notes.len());
     cache.finish()
@@ -104,8 +108,16 @@ fn plain(steps: &[Step]) -> BTreeMap<Vec<u8>, BTreeMap<i64, Point>> {
     map
 }
 
-fn points((times, values): &Column) -> Vec<(i64, Point)> {
-    let value = |i: usize| match values {
+fn points(store: &Store, chunk: &Chunk) -> Vec<(i64, Point)> {
+    let mut column = Column::new(chunk.kind);
+    store.unpack(chunk, &mut column);
+    let Column { times, values } = column;
+    assert_eq!(times.len(), chunk.len as usize);
+    assert_eq!(
+        (times.first(), times.last()),
+        (Some(&chunk.first), Some(&chunk.last))
+    );
+    let value = |i: usize| match &values {
         Values::Integer(v) => (Kind::Integer, v[i]),
         Values::String(v) => (
             Kind::String,
@@ -118,14 +130,14 @@ fn points((times, values): &Column) -> Vec<(i64, Point)> {
 
 proptest! {
     #[test]
-    fn replay_does_what_the_server_does(steps in steps(), cut: prop::sample::Index) {
-        let (a, b) = steps.split_at(cut.index(steps.len() + 1));
+    fn replay_does_what_the_server_does(steps in steps(), size in 1usize..9) {
         let segment = |steps: &[Step]| steps.iter().flat_map(written).collect::<Vec<u8>>();
-        let entries = replayed(&[segment(a), segment(b)]);
+        let (entries, store) = replayed(&steps.chunks(size).map(segment).collect::<Vec<_>>());
         let mut found = BTreeMap::new();
         for entry in &entries {
-            prop_assert!(entry.columns.iter().all(|c| c.0.is_sorted_by(|a, b| a < b)));
-            let points: Vec<_> = entry.columns.iter().flat_map(points).collect();
+            let points: Vec<_> = entry.chunks.iter().flat_map(|chunk| points(&store, chunk)).collect();
+            let is_ascending = |one: &[(i64, Point)]| one.is_sorted_by(|a, b| a.0 < b.0);
+            prop_assert!(points.chunk_by(|a, b| a.1.0 == b.1.0).all(is_ascending));
             let series: BTreeMap<_, _> = points.iter().copied().collect();
             prop_assert_eq!(points.len(), series.len());
             found.insert(entry.key.to_vec(), series);
@@ -137,7 +149,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_are_an_error(segment: Vec<u8>, body: Vec<u8>, code in 1..4u8) {
         let mut notes = Vec::new();
-        let _ = Cache::default().replay(segment.as_slice(), true, &mut notes);
-        let _ = Cache::default().replay(entry(code, &body).as_slice(), false, &mut notes);
+        let _ = Part::default().replay(segment.as_slice(), true, &mut notes);
+        let _ = Part::default().replay(entry(code, &body).as_slice(), false, &mut notes);
     }
 }

@@ -1,95 +1,120 @@
 //! The values of one key, gathered from the entries of the log.
 
-use super::entry::{Group, string};
-use crate::rows::{Kind, Values};
-use crate::tsm::Bytes;
+use std::mem;
 
-/// Times and values of one type, side by side.
-pub type Column = (Vec<i64>, Values);
+use super::entry::Group;
+use super::store::{self, Chunk, Store};
+use crate::rows::Kind;
+use crate::tsm::merge::Column;
 
-/// Values in the order they were written: a new column wherever the type changes.
-#[derive(Clone, Debug, Default)]
-pub struct Series(Vec<Column>);
+/// Values in the order they were written.
+#[derive(Debug, Default)]
+pub struct Series {
+    /// Of one type, at times that ascend: what servers nearly always get.
+    chunks: Vec<Chunk>,
+    /// Anything else, in a new column wherever the type changes; there are no chunks then.
+    loose: Option<Vec<Column>>,
+}
 
 impl Series {
     /// Append the values of a group.
-    pub fn append(&mut self, group: &Group<'_>) {
-        let (times, values) = self.column(group.kind);
-        match values {
-            Values::Float(out) => words(group.points, times, out, f64::from_bits),
-            Values::Integer(out) => words(group.points, times, out, |bits| bits as i64),
-            Values::Unsigned(out) => words(group.points, times, out, |bits| bits),
-            Values::Boolean(out) => {
-                for [time @ .., value] in group.points.as_chunks::<9>().0 {
-                    times.push(i64::from_be_bytes(*time));
-                    out.push(*value == 1);
-                }
-            }
-            Values::String(out) => {
-                let mut points = Bytes::new(group.points, 0);
-                while let Ok((time, value)) = string(&mut points) {
-                    times.push(time);
-                    out.push(value);
-                }
-            }
+    pub fn append(&mut self, group: &Group<'_>, store: &mut Store) {
+        if self.loose.is_none() && store.append(&mut self.chunks, group) {
+            return;
+        }
+        let columns = self.loosen(store);
+        store::unpack(group.points, end(columns, group.kind));
+    }
+
+    /// Append what was written later, and is in the same store.
+    pub fn join(&mut self, newer: Self, store: &Store) {
+        let (last, first) = (self.chunks.last(), newer.chunks.first());
+        if let (Some(last), Some(first)) = (last, first)
+            && last.kind == first.kind
+            && last.last < first.first
+        {
+            return self.chunks.extend_from_slice(&newer.chunks);
+        }
+        let columns = self.loosen(store);
+        unpack(&newer.chunks, store, columns);
+        for column in newer.loose.into_iter().flatten() {
+            end(columns, column.kind()).extend(&column, 0..column.len());
         }
     }
 
-    /// The column that the next values of this type go to.
-    fn column(&mut self, kind: Kind) -> &mut Column {
-        let goes_on = |column: &Column| column.1.kind() == kind;
-        let n = match self.0.last().is_some_and(goes_on) {
-            true => self.0.len() - 1,
-            false => {
-                // Nearly all keys have one column for ever.
-                self.0.reserve_exact(1);
-                self.0.push((Vec::new(), Values::new(kind)));
-                self.0.len() - 1
-            }
-        };
-        &mut self.0[n]
+    /// The place of all chunks has changed.
+    pub fn shift(&mut self, shift: store::Shift) {
+        shift.apply(&mut self.chunks);
     }
 
     /// Remove the values from `min` to `max`, both included.
-    pub fn delete(&mut self, min: i64, max: i64) {
+    pub fn delete(&mut self, min: i64, max: i64, store: &Store) {
+        let stays = |chunk: &Chunk| chunk.last < min || max < chunk.first;
+        let goes = |chunk: &Chunk| min <= chunk.first && chunk.last <= max;
+        if self.loose.is_none() && self.chunks.iter().all(|it| stays(it) || goes(it)) {
+            return self.chunks.retain(stays);
+        }
         let stays = |time: i64| time < min || max < time;
-        for (times, values) in &mut self.0 {
+        let columns = self.loosen(store);
+        for Column { times, values } in &mut *columns {
             if times.iter().all(|&time| stays(time)) {
                 continue;
             }
             values.retain(|i| stays(times[i]));
             times.retain(|&time| stays(time));
         }
-        self.0.retain(|(times, _)| !times.is_empty());
+        columns.retain(|column| !column.is_empty());
     }
 
-    /// The values by time, of equal times the last one written, in a column for each type.
-    pub fn settle(mut self) -> Vec<Column> {
-        let ascends = |column: &Column| column.0.is_sorted_by(|a, b| a < b);
-        if self.0.len() > 1 || !self.0.iter().all(ascends) {
-            self.0 = sorted(&self.0);
+    /// All values, packed: by time, of equal times the last one written. Where there is more than one type, those of
+    /// one stand behind those of the other, and share no time with them.
+    pub fn settle(mut self, store: &mut Store) -> Vec<Chunk> {
+        let Some(mut columns) = self.loose else {
+            self.chunks.shrink_to_fit();
+            return self.chunks;
+        };
+        let ascends = |column: &Column| column.times.is_sorted_by(|a, b| a < b);
+        if columns.len() > 1 || !columns.iter().all(ascends) {
+            columns = sorted(&columns);
         }
-        for (times, values) in &mut self.0 {
-            times.shrink_to_fit();
-            values.shrink_to_fit();
-        }
-        self.0
+        let packed = columns.iter().flat_map(|column| store.pack(column));
+        packed.collect()
+    }
+
+    /// Unpack everything.
+    #[cold]
+    fn loosen(&mut self, store: &Store) -> &mut Vec<Column> {
+        let columns = self.loose.get_or_insert_default();
+        unpack(&mem::take(&mut self.chunks), store, columns);
+        columns
     }
 }
 
-fn words<T>(points: &[u8], times: &mut Vec<i64>, out: &mut Vec<T>, value: impl Fn(u64) -> T) {
-    for point in points.as_chunks::<16>().0 {
-        let point = u128::from_be_bytes(*point);
-        times.push((point >> 64) as i64);
-        out.push(value(point as u64));
+fn unpack(chunks: &[Chunk], store: &Store, columns: &mut Vec<Column>) {
+    for chunk in chunks {
+        store.unpack(chunk, end(columns, chunk.kind));
     }
+}
+
+/// The column that the next values of this type go to.
+fn end(columns: &mut Vec<Column>, kind: Kind) -> &mut Column {
+    if columns.last().is_none_or(|column| column.kind() != kind) {
+        columns.push(Column::new(kind));
+    }
+    let last = columns.len() - 1;
+    &mut columns[last]
 }
 
 #[cold]
 fn sorted(written: &[Column]) -> Vec<Column> {
     let places = |(c, column): (usize, &Column)| {
         let place = move |(i, &time): (usize, &i64)| (time, c, i);
-        column.0.iter().enumerate().map(place).collect::<Vec<_>>()
+        column
+            .times
+            .iter()
+            .enumerate()
+            .map(place)
+            .collect::<Vec<_>>()
     };
     // Later columns and later places were written later.
     let mut order: Vec<_> = written.iter().enumerate().flat_map(places).collect();
@@ -100,17 +125,17 @@ fn sorted(written: &[Column]) -> Vec<Column> {
         if next == Some(time) {
             continue;
         }
-        let (times, values) = of_kind(&mut columns, written[c].1.kind());
-        times.push(time);
-        values.push_from(&written[c].1, i);
+        let column = of_kind(&mut columns, written[c].kind());
+        column.times.push(time);
+        column.values.push_from(&written[c].values, i);
     }
     columns
 }
 
 fn of_kind(columns: &mut Vec<Column>, kind: Kind) -> &mut Column {
-    let i = columns.iter().position(|column| column.1.kind() == kind);
+    let i = columns.iter().position(|column| column.kind() == kind);
     let i = i.unwrap_or_else(|| {
-        columns.push((Vec::new(), Values::new(kind)));
+        columns.push(Column::new(kind));
         columns.len() - 1
     });
     &mut columns[i]

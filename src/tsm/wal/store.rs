@@ -1,0 +1,542 @@
+//! Values of the log as they are held in memory: packed, in a few large pieces that never move.
+//!
+//! ```text
+//! listed  { time i64, value } as in the log
+//! even    { value } as in the log, numbers or truth values; the times follow from the first one and the step
+//! ```
+
+use super::entry::{Group, size, string};
+use crate::rows::{Kind, Values};
+use crate::tsm::Bytes;
+use crate::tsm::merge::Column;
+
+/// Values of a chunk at most.
+const MOST: usize = 1000;
+/// Bytes of a chunk at most, unless a single value is longer.
+const WIDE: usize = 16 * MOST;
+/// So many values make it worth to begin a chunk that does not list their times.
+const WORTH: usize = 8;
+/// Bytes of the first slab, and of the largest ones.
+const SLABS: (usize, usize) = (16 << 10, 256 << 10);
+/// Bytes of a time.
+const TIME: usize = 8;
+
+/// Some values of one key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chunk {
+    /// Their type.
+    pub kind: Kind,
+    /// How many.
+    pub len: u32,
+    /// The first time; they ascend.
+    pub first: i64,
+    /// The last time.
+    pub last: i64,
+    /// From each time to the next; 0 if they are listed.
+    step: i64,
+    /// Where the bytes are, how many are in use, and how many can be. A body of the log has less than 4 GiB.
+    slab: u32,
+    at: u32,
+    used: u32,
+    room: u32,
+}
+
+/// The bytes of all chunks.
+#[derive(Debug, Default)]
+pub struct Store {
+    slabs: Vec<Vec<u8>>,
+}
+
+/// What can be said of ascending times.
+#[derive(Clone, Copy)]
+struct Times {
+    first: i64,
+    last: i64,
+    /// From each to the next, if that is always the same; 0 if not, or if there is but one.
+    step: i64,
+}
+
+impl Chunk {
+    /// Whether these times follow without being listed.
+    fn goes_on(&self, times: Times) -> bool {
+        let next = self.last.checked_add(self.step);
+        let is_alone = times.first == times.last;
+        self.step > 0 && next == Some(times.first) && (is_alone || times.step == self.step)
+    }
+
+    /// How many more bytes and values it can have.
+    fn free(&self) -> (usize, usize) {
+        let left = MOST.saturating_sub(self.len as usize);
+        ((self.room - self.used) as usize, left)
+    }
+}
+
+impl Store {
+    /// Append a group to the chunks of its key; `false`, and nothing is appended, unless it has the type of the last one
+    /// and its times ascend from there on.
+    pub fn append(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>) -> bool {
+        let Some(times) = ascending(group) else {
+            return group.points.is_empty();
+        };
+        let follows = |last: &Chunk| last.kind == group.kind && last.last < times.first;
+        if !chunks.last().is_none_or(follows) {
+            return false;
+        }
+        let open = chunks.last().filter(|last| last.goes_on(times));
+        let is_worth = times.step > 0 && group.points.len() >= WORTH * size(group.kind);
+        match open.map(|last| last.step) {
+            Some(step) => self.append_even(chunks, group, Times { step, ..times }),
+            None if is_worth && group.kind != Kind::String => {
+                self.append_even(chunks, group, times);
+            }
+            None => self.append_listed(chunks, group),
+        }
+        true
+    }
+
+    fn append_even(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>, mut times: Times) {
+        let size = size(group.kind);
+        let wide = size - TIME;
+        let mut points = group.points;
+        while points.len() >= size {
+            let wanted = (points.len() / size).min(MOST);
+            let open = chunks.last().filter(|last| last.goes_on(times));
+            let mut n = open.map_or(0, |last| (last.free().0 / wide).min(last.free().1));
+            if n == 0 {
+                n = wanted;
+                let step = times.step;
+                self.begin(chunks, group.kind, step, (wanted * wide, MOST * wide));
+            }
+            let n = n.min(wanted);
+            let (now, later) = points.split_at(n * size);
+            let last = time(now, now.len() - size);
+            let place = self.take(chunks, n, n * wide, (times.first, last));
+            match place.as_chunks_mut::<8>() {
+                (words, []) if size == 16 => {
+                    let from = now.as_chunks::<16>().0.iter();
+                    words.iter_mut().zip(from).for_each(|(word, point)| {
+                        if let Some(value) = point.last_chunk() {
+                            *word = *value;
+                        }
+                    });
+                }
+                _ => {
+                    let from = now.chunks_exact(size).filter_map(|point| point.last());
+                    place
+                        .iter_mut()
+                        .zip(from)
+                        .for_each(|(to, from)| *to = *from);
+                }
+            }
+            points = later;
+            times.first = time(later, 0);
+        }
+    }
+
+    fn append_listed(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>) {
+        let mut points = group.points;
+        while !points.is_empty() {
+            let open = chunks.last().filter(|last| last.step == 0);
+            let (room, left) = open.map_or((0, 0), Chunk::free);
+            let mut head = Head::of(group.kind, points, room, left);
+            if head.values == 0 {
+                head = Head::of(group.kind, points, WIDE, MOST);
+                if head.values == 0 {
+                    head = Head::of(group.kind, points, usize::MAX, 1);
+                }
+                if head.values == 0 {
+                    return;
+                }
+                self.begin(chunks, group.kind, 0, (head.bytes, WIDE));
+            }
+            let (now, later) = points.split_at(head.bytes);
+            let ends = (time(now, 0), time(now, head.last));
+            let place = self.take(chunks, head.values, now.len(), ends);
+            place.copy_from_slice(now);
+            points = later;
+        }
+    }
+
+    /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before has, if that is no
+    /// more than the most there can be.
+    fn begin(&mut self, chunks: &mut Vec<Chunk>, kind: Kind, step: i64, room: (usize, usize)) {
+        let (wanted, most) = room;
+        let before = chunks.last().map_or(0, |chunk| chunk.room as usize);
+        let room = wanted.max((2 * before).min(most));
+        let fits = |slab: &Vec<u8>| slab.capacity() - slab.len() >= room;
+        if !self.slabs.last().is_some_and(fits) {
+            let size = SLABS.1.min(SLABS.0 << self.slabs.len().min(8));
+            self.slabs.push(Vec::with_capacity(size.max(room)));
+        }
+        let number = self.slabs.len().saturating_sub(1);
+        let Some(slab) = self.slabs.last_mut() else {
+            return;
+        };
+        let at = slab.len();
+        slab.resize(at + room, 0);
+        // Many keys have one chunk for ever.
+        chunks.reserve_exact(usize::from(chunks.is_empty()));
+        chunks.push(Chunk {
+            kind,
+            len: 0,
+            first: 0,
+            last: 0,
+            step,
+            slab: number as u32,
+            at: at as u32,
+            used: 0,
+            room: room as u32,
+        });
+    }
+
+    /// The place for that many more values in so many bytes, which are free, at the end of the last chunk.
+    fn take(
+        &mut self,
+        chunks: &mut [Chunk],
+        values: usize,
+        bytes: usize,
+        (first, last): (i64, i64),
+    ) -> &mut [u8] {
+        let Some(chunk) = chunks.last_mut() else {
+            return &mut [];
+        };
+        if chunk.len == 0 {
+            chunk.first = first;
+        }
+        chunk.last = last;
+        chunk.len += values as u32;
+        let at = chunk.at as usize + chunk.used as usize;
+        chunk.used += bytes as u32;
+        let slab = self.slabs.get_mut(chunk.slab as usize);
+        slab.and_then(|slab| slab.get_mut(at..at + bytes))
+            .unwrap_or_default()
+    }
+
+    /// Append the values of a chunk to a column of its type.
+    pub fn unpack(&self, chunk: &Chunk, out: &mut Column) {
+        let (at, used) = (chunk.at as usize, chunk.used as usize);
+        let slab = self.slabs.get(chunk.slab as usize);
+        let bytes = slab.and_then(|slab| slab.get(at..at + used));
+        let bytes = bytes.unwrap_or_default();
+        if chunk.step == 0 {
+            return unpack(bytes, out);
+        }
+        let times = (0..i64::from(chunk.len)).map(|i| chunk.first + i * chunk.step);
+        out.times.extend(times);
+        match &mut out.values {
+            Values::Float(out) => words(bytes, out, f64::from_bits),
+            Values::Integer(out) => words(bytes, out, |bits| bits as i64),
+            Values::Unsigned(out) => words(bytes, out, |bits| bits),
+            Values::Boolean(out) => out.extend(bytes.iter().map(|byte| *byte == 1)),
+            Values::String(_) => {}
+        }
+    }
+
+    /// Take over what another store holds; by how much the numbers of its slabs grow.
+    pub fn absorb(&mut self, mut other: Self) -> Shift {
+        let shift = Shift(self.slabs.len() as u32);
+        self.slabs.append(&mut other.slabs);
+        shift
+    }
+
+    /// Hold a column whose times ascend.
+    pub fn pack(&mut self, column: &Column) -> Vec<Chunk> {
+        let (mut chunks, mut points) = (Vec::new(), Vec::new());
+        for i in 0..column.len() {
+            column_point(column, i, &mut points);
+            if points.len() >= WIDE || i + 1 == column.len() {
+                let (key, kind) = (&[][..], column.kind());
+                let points_of = Group {
+                    key,
+                    kind,
+                    points: &points,
+                };
+                self.append(&mut chunks, &points_of);
+                points.clear();
+            }
+        }
+        chunks
+    }
+}
+
+/// What becomes of chunks whose store was taken over by another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Shift(u32);
+
+impl Shift {
+    /// Find the chunks in the other store from now on.
+    pub fn apply(self, chunks: &mut [Chunk]) {
+        chunks.iter_mut().for_each(|chunk| chunk.slab += self.0);
+    }
+}
+
+/// Append a value as the log has it.
+fn column_point(column: &Column, i: usize, out: &mut Vec<u8>) {
+    let Some(time) = column.times.get(i) else {
+        return;
+    };
+    out.extend_from_slice(&time.to_be_bytes());
+    match &column.values {
+        Values::Float(v) => out.extend(v.get(i).map_or([0; 8], |v| v.to_bits().to_be_bytes())),
+        Values::Integer(v) => out.extend(v.get(i).map_or([0; 8], |v| v.to_be_bytes())),
+        Values::Unsigned(v) => out.extend(v.get(i).map_or([0; 8], |v| v.to_be_bytes())),
+        Values::Boolean(v) => out.push(v.get(i).copied().map_or(0, u8::from)),
+        Values::String(v) => {
+            let value = v.get(i);
+            out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
+}
+
+/// Append packed points to a column of their type.
+pub fn unpack(points: &[u8], out: &mut Column) {
+    let times = &mut out.times;
+    match &mut out.values {
+        Values::Float(out) => pairs(points, times, out, f64::from_bits),
+        Values::Integer(out) => pairs(points, times, out, |bits| bits as i64),
+        Values::Unsigned(out) => pairs(points, times, out, |bits| bits),
+        Values::Boolean(out) => {
+            for [time @ .., value] in points.as_chunks::<9>().0 {
+                times.push(i64::from_be_bytes(*time));
+                out.push(*value == 1);
+            }
+        }
+        Values::String(out) => {
+            let mut points = Bytes::new(points, 0);
+            while let Ok((time, value)) = string(&mut points) {
+                times.push(time);
+                out.push(value);
+            }
+        }
+    }
+}
+
+fn pairs<T>(points: &[u8], times: &mut Vec<i64>, out: &mut Vec<T>, value: impl Fn(u64) -> T) {
+    let points = points.as_chunks::<16>().0.iter();
+    let points = points.map(|point| u128::from_be_bytes(*point));
+    times.extend(points.clone().map(|point| (point >> 64) as i64));
+    out.extend(points.map(|point| value(point as u64)));
+}
+
+fn words<T>(bytes: &[u8], out: &mut Vec<T>, value: impl Fn(u64) -> T) {
+    let words = bytes.as_chunks().0.iter();
+    out.extend(words.map(|word| value(u64::from_be_bytes(*word))));
+}
+
+/// The time of the point at this place.
+fn time(points: &[u8], at: usize) -> i64 {
+    let time = points.get(at..).and_then(|rest| rest.first_chunk());
+    time.copied().map_or(0, i64::from_be_bytes)
+}
+
+/// The first points of some.
+struct Head {
+    values: usize,
+    bytes: usize,
+    /// Where the last one of them stands.
+    last: usize,
+}
+
+impl Head {
+    /// As many as fit into so many bytes, and no more than so many values.
+    fn of(kind: Kind, points: &[u8], room: usize, most: usize) -> Self {
+        let size = size(kind);
+        if kind != Kind::String {
+            let values = most.min(room.min(points.len()) / size);
+            let bytes = values * size;
+            let last = bytes.saturating_sub(size);
+            return Self {
+                values,
+                bytes,
+                last,
+            };
+        }
+        let mut head = Self {
+            values: 0,
+            bytes: 0,
+            last: 0,
+        };
+        let mut rest = Bytes::new(points, 0);
+        while head.values < most && string(&mut rest).is_ok() && rest.at() as usize <= room {
+            head.values += 1;
+            (head.last, head.bytes) = (head.bytes, rest.at() as usize);
+        }
+        head
+    }
+}
+
+/// The times of a group, if they ascend.
+fn ascending(group: &Group<'_>) -> Option<Times> {
+    match group.kind {
+        Kind::Boolean => steps(
+            group
+                .points
+                .as_chunks::<9>()
+                .0
+                .iter()
+                .map(|point| time(point, 0)),
+        ),
+        Kind::String => {
+            let mut points = Bytes::new(group.points, 0);
+            let times = std::iter::from_fn(|| string(&mut points).ok());
+            steps(times.map(|(time, _)| time))
+        }
+        _ => steps(
+            group
+                .points
+                .as_chunks::<16>()
+                .0
+                .iter()
+                .map(|point| time(point, 0)),
+        ),
+    }
+}
+
+fn steps(mut times: impl Iterator<Item = i64>) -> Option<Times> {
+    let first = times.next()?;
+    let (mut last, mut step, mut ascend) = (first, None, true);
+    let mut is_even = true;
+    for time in times {
+        // What is too far apart is not even.
+        let this = time.wrapping_sub(last);
+        ascend &= time > last;
+        is_even &= this > 0 && *step.get_or_insert(this) == this;
+        last = time;
+    }
+    let step = step.filter(|_| is_even).unwrap_or(0);
+    ascend.then_some(Times { first, last, step })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Points of a group as the log has them.
+    fn points(kind: Kind, times: &[i64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for time in times {
+            out.extend(time.to_be_bytes());
+            match kind {
+                Kind::Boolean => out.push((time % 2) as u8 & 1),
+                Kind::String => {
+                    let text = format!("{time}").repeat((time % 50) as usize);
+                    out.extend((text.len() as u32).to_be_bytes());
+                    out.extend(text.bytes());
+                }
+                _ => out.extend((time * 7).to_be_bytes()),
+            }
+        }
+        out
+    }
+
+    fn group(kind: Kind, points: &[u8]) -> Group<'_> {
+        let key = b"k";
+        Group { key, kind, points }
+    }
+
+    fn all(store: &Store, chunks: &[Chunk], kind: Kind) -> Column {
+        let mut all = Column::new(kind);
+        for chunk in chunks {
+            let before = all.len();
+            store.unpack(chunk, &mut all);
+            assert_eq!(chunk.len as usize, all.len() - before);
+            assert_eq!(
+                (chunk.first, Some(&chunk.last)),
+                (all.times[before], all.times.last())
+            );
+            assert!(chunk.len as usize <= MOST && (chunk.used as usize <= WIDE || chunk.len == 1));
+        }
+        all
+    }
+
+    /// Some times that ascend: so many, with this step as a rule, and one that is too late in every so many.
+    fn ascending(start: i64, n: usize, step: i64, odd: usize) -> Vec<i64> {
+        let time = |i: usize| start + i as i64 * step + i64::from(i % odd == odd - 1 && step > 1);
+        (0..n).map(time).collect()
+    }
+
+    fn kinds() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            Just(Kind::Float),
+            Just(Kind::Integer),
+            Just(Kind::Unsigned),
+            Just(Kind::Boolean),
+            Just(Kind::String),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_appended_is_unpacked(
+            kind in kinds(),
+            groups in prop::collection::vec((1..1500usize, 1..4i64, 2..2000usize, 0..3i64), 1..12),
+        ) {
+            let (mut store, mut chunks, mut other) = (Store::default(), Vec::new(), Vec::new());
+            let mut plain = Column::new(kind);
+            for (n, step, odd, gap) in groups {
+                let start = plain.times.last().map_or(5, |last| last + step + gap);
+                // Many are short.
+                let n = if n % 3 == 0 { n } else { 1 + n % 11 };
+                let points = points(kind, &ascending(start, n, step, odd));
+                unpack(&points, &mut plain);
+                prop_assert!(store.append(&mut chunks, &group(kind, &points)));
+                // Another key in between.
+                prop_assert!(store.append(&mut other, &group(kind, &points)));
+            }
+            prop_assert_eq!(&plain, &all(&store, &chunks, kind));
+            prop_assert_eq!(&plain, &all(&store, &other, kind));
+            let packed = store.pack(&plain);
+            prop_assert_eq!(&plain, &all(&store, &packed, kind));
+        }
+
+        #[test]
+        fn what_does_not_follow_is_not_appended(
+            kind in kinds(),
+            mut times in prop::collection::vec(0..5000i64, 0..20),
+            before in 0..500i64,
+            is_sorted: bool,
+        ) {
+            if is_sorted {
+                times.sort_unstable();
+            }
+            let (mut store, mut chunks) = (Store::default(), Vec::new());
+            store.append(&mut chunks, &group(kind, &points(kind, &[before])));
+            let is_ascending = [&[before], &times[..]].concat().is_sorted_by(|a, b| a < b);
+            let points = points(kind, &times);
+            prop_assert_eq!(is_ascending, store.append(&mut chunks, &group(kind, &points)));
+            let n = if is_ascending { 1 + times.len() } else { 1 };
+            prop_assert_eq!(n, all(&store, &chunks, kind).len());
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_not_even() {
+        let times = [i64::MIN, 0, i64::MAX];
+        let mut points = Vec::new();
+        times.iter().for_each(|time| {
+            points.extend(time.to_be_bytes());
+            points.extend([0; 8]);
+        });
+        let (mut store, mut chunks) = (Store::default(), Vec::new());
+        assert!(store.append(&mut chunks, &group(Kind::Integer, &points)));
+        assert_eq!(times, *all(&store, &chunks, Kind::Integer).times);
+        assert!(!store.append(&mut chunks, &group(Kind::Integer, &points[..16])));
+        assert!(!store.append(&mut chunks, &group(Kind::Float, &points[32..])));
+    }
+
+    #[test]
+    fn times_that_are_even_take_no_memory() {
+        let held = |odd: usize| {
+            let (mut store, mut chunks) = (Store::default(), Vec::new());
+            for part in ascending(0, 100_000, 10, odd).chunks(200) {
+                assert!(store.append(&mut chunks, &group(Kind::Float, &points(Kind::Float, part))));
+            }
+            store.slabs.iter().map(Vec::len).sum::<usize>()
+        };
+        assert!((800_000..820_000).contains(&held(usize::MAX)));
+        assert!((1_600_000..1_640_000).contains(&held(2)));
+    }
+}
