@@ -430,7 +430,7 @@ fn a_tombstone_file_that_unpacks_to_far_more_than_it_is_takes_no_more_memory() {
     assert_eq!(1, is_bounded("240 MB of tombstones", dir.path()));
 }
 
-/// A log of some entries, each with ten values of each of some fields; how many values it has.
+/// A log of some entries in four segments, each with ten values of each of some fields; how many values it has.
 fn long_log(root: &Path, entries: i64, fields: usize) -> u64 {
     let (data, log) = shard(root, "db", "rp", 7);
     fs::create_dir_all(&data).unwrap();
@@ -439,16 +439,20 @@ fn long_log(root: &Path, entries: i64, fields: usize) -> u64 {
         .map(|i| format!("m,t=a{i:03}#!~#f").into_bytes())
         .collect();
     let values = Column::Float((0..10).map(|i| f64::from(i) * 0.37).collect());
-    let mut segment = Segment::create(&segment_path(&log, 1));
-    for entry in 0..entries {
-        let times: Vec<_> = (0..10).map(|i| T + (10 * entry + i) * SECOND).collect();
-        let groups: Vec<_> = keys
-            .iter()
-            .map(|key| (&key[..], &times[..], &values))
-            .collect();
-        segment.write(&groups);
+    for part in 0..4 {
+        let mut segment = Segment::create(&segment_path(&log, 1 + part as u64));
+        for entry in part * entries / 4..(part + 1) * entries / 4 {
+            // Not the same distance everywhere: they have to be kept.
+            let time = |i| T + (10 * entry + i) * SECOND + (i & entry);
+            let times: Vec<_> = (0..10).map(time).collect();
+            let groups: Vec<_> = keys
+                .iter()
+                .map(|key| (&key[..], &times[..], &values))
+                .collect();
+            segment.write(&groups);
+        }
+        segment.finish();
     }
-    segment.finish();
     10 * entries as u64 * fields as u64
 }
 

@@ -82,14 +82,18 @@ impl Store {
         if !chunks.last().is_none_or(follows) {
             return false;
         }
-        let open = chunks.last().filter(|last| last.goes_on(times));
-        let is_worth = times.step > 0 && group.points.len() >= WORTH * size(group.kind);
-        match open.map(|last| last.step) {
-            Some(step) => self.append_even(chunks, group, Times { step, ..times }),
-            None if is_worth && group.kind != Kind::String => {
-                self.append_even(chunks, group, times);
-            }
-            None => self.append_listed(chunks, group),
+        let step = chunks.last().filter(|last| last.goes_on(times));
+        let step = step.map_or(times.step, |last| last.step);
+        let values = group.points.len() / size(group.kind);
+        let is_worth = |last: &Chunk| match last.step {
+            // Where times are even now and then only, chunks would stay short.
+            0 => last.free().0 < group.points.len() || last.free().1 < values,
+            _ => last.goes_on(times) || values >= WORTH,
+        };
+        let is_worth = chunks.last().map_or(values >= WORTH, is_worth);
+        match step > 0 && is_worth && group.kind != Kind::String {
+            true => self.append_even(chunks, group, Times { step, ..times }),
+            false => self.append_listed(chunks, group),
         }
         true
     }
@@ -157,11 +161,13 @@ impl Store {
         }
     }
 
-    /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before has, if that is no
-    /// more than the most there can be.
+    /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before uses, if that is no
+    /// more than the most there can be. One that may be the only one of its form does not get more than it needs.
     fn begin(&mut self, chunks: &mut Vec<Chunk>, kind: Kind, step: i64, room: (usize, usize)) {
         let (wanted, most) = room;
-        let before = chunks.last().map_or(0, |chunk| chunk.room as usize);
+        let alike = |chunk: &&Chunk| (chunk.step == 0) == (step == 0);
+        let before = chunks.last().filter(alike);
+        let before = before.map_or(0, |chunk| chunk.used as usize);
         let room = wanted.max((2 * before).min(most));
         let fits = |slab: &Vec<u8>| slab.capacity() - slab.len() >= room;
         if !self.slabs.last().is_some_and(fits) {
@@ -538,5 +544,7 @@ mod tests {
         };
         assert!((800_000..820_000).contains(&held(usize::MAX)));
         assert!((1_600_000..1_640_000).contains(&held(2)));
+        // Even in every second group of the log.
+        assert!(held(400) < 1_700_000);
     }
 }
