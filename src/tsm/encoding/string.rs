@@ -4,7 +4,7 @@
 //! 10  one snappy block of { uvarint length, bytes }
 //! ```
 
-use super::{only, snappy};
+use super::{only, snappy, varint};
 use crate::rows::Strings;
 use crate::tsm::{Bytes, Error, ErrorKind};
 
@@ -28,22 +28,24 @@ fn split(
     n: usize,
     spans: &mut Vec<(usize, usize)>,
 ) -> Result<(), ErrorKind> {
-    let mut rest = Bytes::new(unpacked, start as u64);
     spans.reserve(n.min(unpacked.len()));
-    for i in 0..n {
+    let mut at = 0;
+    for values in 0..n {
+        let rest = unpacked.get(at..).unwrap_or_default();
         if rest.is_empty() {
-            return Err(ErrorKind::Count {
-                times: n,
-                values: i,
-            });
+            return Err(ErrorKind::Count { times: n, values });
         }
-        let len = rest.uvarint().map_err(|e| e.kind)?;
+        let (len, width) = varint::read(rest)?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let at = rest.at() as usize;
-        rest.take(len).map_err(|e| e.kind)?;
-        spans.push((at, at + len));
+        let left = rest.len() - width;
+        if len > left {
+            let missing = len - left;
+            return Err(ErrorKind::Truncated { missing });
+        }
+        spans.push((start + at + width, start + at + width + len));
+        at += width + len;
     }
-    match rest.is_empty() {
+    match at == unpacked.len() {
         true => Ok(()),
         false => Err(ErrorKind::MoreValues { times: n }),
     }

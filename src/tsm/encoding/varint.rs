@@ -3,9 +3,11 @@
 use crate::tsm::ErrorKind;
 
 /// The number at the start of `bytes`, and how many bytes it takes.
+#[inline]
 pub fn read(bytes: &[u8]) -> Result<(u64, usize), ErrorKind> {
-    match bytes.first() {
-        Some(&byte) if byte < 0x80 => Ok((u64::from(byte), 1)),
+    match *bytes {
+        [byte, ..] if byte < 0x80 => Ok((u64::from(byte), 1)),
+        [low, high, ..] if high < 0x80 => Ok((u64::from(low & 0x7f) | u64::from(high) << 7, 2)),
         _ => long(bytes),
     }
 }
