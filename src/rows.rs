@@ -61,6 +61,12 @@ impl Strings {
         self.bytes.get(start..end).unwrap_or_default()
     }
 
+    /// The string at position `i` with all that stands behind it, and how long it is; empty where there is none.
+    pub fn open(&self, i: usize) -> (&[u8], usize) {
+        let (start, end) = self.spans.get(i).copied().unwrap_or_default();
+        (self.bytes.get(start..).unwrap_or_default(), end - start)
+    }
+
     /// All strings.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i))
@@ -314,6 +320,14 @@ mod tests {
             some.retain(|i| mask >> i & 1 == 1);
             assert_eq!(strings(&kept), some);
         }
+    }
+
+    #[test]
+    fn an_open_string_goes_on_with_those_behind_it() {
+        let some = strings(&["a", "bc", ""]);
+        assert_eq!((&b"bc"[..], 2), some.open(1));
+        assert_eq!((&b""[..], 0), some.open(2));
+        assert_eq!(0, some.open(3).1);
     }
 
     #[test]

@@ -154,6 +154,7 @@ mod tests {
     use super::super::{Finding, Unprintable};
     use super::*;
     use crate::rows::Strings;
+    use proptest::prelude::*;
 
     fn lane(name: &str, times: &[i64], values: Values) -> (Lane, Vec<i64>) {
         let lane = Lane {
@@ -291,5 +292,30 @@ mod tests {
     fn nothing_is_printed_for_nothing() {
         assert_eq!("", printed("m", []).0);
         assert_eq!("", printed("m", [lane("f", &[], Values::Float(vec![]))]).0);
+    }
+
+    /// Runs of strings, some of them long.
+    fn runs() -> impl Strategy<Value = Vec<String>> {
+        let long = (0usize..5, "[a\"]{1,9}").prop_map(|(n, text)| text.repeat(20 << (2 * n)));
+        let text = prop_oneof![8 => "[ab\"\\\\]{0,9}", 4 => "[a-z\"]{20,90}", 1 => long];
+        proptest::collection::vec((text, 1usize..90), 1..9).prop_map(|runs| {
+            let all = runs.iter().map(|(text, n)| vec![text.clone(); *n]);
+            all.flatten().collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn strings_of_every_length_come_out_as_one_by_one(columns in proptest::collection::vec(runs(), 1..4)) {
+            let lanes = columns.iter().enumerate().map(|(i, column)| {
+                let times: Vec<i64> = (0..column.len() as i64).collect();
+                let texts: Vec<&str> = column.iter().map(String::as_str).collect();
+                lane(&i.to_string(), &times, strings(&texts))
+            });
+            let points = columns.iter().map(Vec::len).max().unwrap_or(0);
+            prop_assert_eq!(points as u64, printed("m,t=a", lanes).1.points);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Only for what is sure to have a spelling and to fit into one line; [`super::careful`] prints the rest.
 
-use crate::lp::cell;
+use crate::lp::{cell, escape};
 use crate::rows::Values;
 
 use super::clock::Stamp;
@@ -82,7 +82,8 @@ impl Sheet {
             let width = self.plan(active);
             let strings = active.iter().filter_map(|i| self.slots.get(*i));
             let strings: usize = strings.map(Slot::strings).sum();
-            self.put(now, rows * width + strings, out);
+            let room = rows * width + strings + escape::STRING_SLACK;
+            self.put(now, room, lanes, out);
             active.iter().for_each(|&i| {
                 if let Some(at) = next.get_mut(i) {
                     *at += rows;
@@ -133,7 +134,7 @@ impl Sheet {
     }
 
     /// Append one line for each stamp, in so much room.
-    fn put(&self, stamps: &[Stamp], room: usize, out: &mut Text) {
+    fn put(&self, stamps: &[Stamp], room: usize, lanes: &[Lane], out: &mut Text) {
         let mut pen = out.pen(room);
         for (row, stamp) in stamps.iter().enumerate() {
             for step in &self.steps {
@@ -149,9 +150,12 @@ impl Sheet {
                 let slot = step.slot.and_then(|slot| self.slots.get(slot));
                 match slot.map(|slot| slot.form(row)) {
                     Some(Form::Cell(cell, len)) => pen.pair(&step.tail, step.tail_len, cell, len),
-                    Some(Form::Text(text, len)) => {
+                    Some(Form::Text(at)) => {
                         pen.part(&step.tail, step.tail_len);
-                        pen.padded(text, len);
+                        if let Some(Values::String(strings)) = values(step.slot, lanes) {
+                            let (text, len) = strings.open(at);
+                            pen.with(|place| escape::put_string(text, len, place));
+                        }
                     }
                     None => {
                         let len = usize::from(stamp[cell::SIZE - 1]);
@@ -165,4 +169,10 @@ impl Sheet {
         }
         pen.done();
     }
+}
+
+/// The values of a field.
+fn values(slot: Option<usize>, lanes: &[Lane]) -> Option<&Values> {
+    slot.and_then(|slot| lanes.get(slot))
+        .map(|lane| &lane.values)
 }

@@ -4,8 +4,6 @@ use crate::lp::cell::{self, Cell, Short};
 use crate::lp::escape;
 use crate::rows::{Strings, Values};
 
-use super::text::BLOCK;
-
 /// Values that become text at a time.
 pub const ROWS: usize = 64;
 /// A run of strings ends behind this much text, so that long ones do not pile up.
@@ -28,22 +26,19 @@ pub struct Slot {
     /// Decimals that the latest short float had.
     decimals: usize,
     is_text: bool,
-    /// Strings: where each starts and ends in `text`, which goes on for a block behind the last one. What is left there
-    /// of others means nothing.
-    text: Vec<u8>,
-    spans: [(u32, u32); ROWS],
-    /// How long the strings of all rows are together.
+    /// How long the strings of all rows can become together.
     strings: usize,
-    /// All rows have the same string.
+    /// All rows have the same string, whose text is there.
     is_same: bool,
+    text: Vec<u8>,
 }
 
-/// The text of a value, which goes on behind its length.
+/// The text of a value, which goes on behind its length, or where that is to be had.
 pub enum Form<'a> {
     /// A number or a truth value.
     Cell(&'a Cell, usize),
-    /// A string; it goes on for a block.
-    Text(&'a [u8], usize),
+    /// The string at that position of the column.
+    Text(usize),
 }
 
 impl Default for Slot {
@@ -58,10 +53,9 @@ impl Default for Slot {
             uniform: None,
             decimals: 0,
             is_text: false,
-            text: Vec::new(),
-            spans: [(0, 0); ROWS],
             strings: 0,
             is_same: false,
+            text: Vec::new(),
         }
     }
 }
@@ -82,7 +76,7 @@ impl Slot {
         &self.name
     }
 
-    /// How long the strings of all rows are together; 0 for other values.
+    /// How long the strings of all rows can become together; 0 for other values.
     pub fn strings(&self) -> usize {
         self.strings
     }
@@ -90,11 +84,7 @@ impl Slot {
     /// The text that all rows have.
     pub fn common(&self) -> Option<&[u8]> {
         match self.is_text {
-            true if self.is_same => {
-                let (start, end) = self.spans[0];
-                self.text.get(start as usize..end as usize)
-            }
-            true => None,
+            true => Some(self.text.as_slice()).filter(|_| self.is_same),
             false => {
                 self.uniform?;
                 self.cells[0].get(..usize::from(self.lens[0]))
@@ -105,14 +95,11 @@ impl Slot {
     /// The text of the value that many rows behind the one that was made ready.
     #[inline(always)]
     pub fn form(&self, row: usize) -> Form<'_> {
-        let place = (self.at + row) % ROWS;
-        if !self.is_text {
-            return Form::Cell(&self.cells[place], usize::from(self.lens[place]));
+        if self.is_text {
+            return Form::Text(self.start + self.at + row);
         }
-        let (start, end) = self.spans[place];
-        let (start, end) = (start as usize, end as usize);
-        let text = self.text.get(start..).unwrap_or_default();
-        Form::Text(text, end - start)
+        let place = (self.at + row) % ROWS;
+        Form::Cell(&self.cells[place], usize::from(self.lens[place]))
     }
 
     /// Have the text of the value at position `at`; for how many values from there on it is there.
@@ -224,38 +211,24 @@ impl Slot {
         uniform.is_some()
     }
 
+    /// Find out how long the strings from position `at` on are, and whether they are all the same.
     fn strings_from(&mut self, values: &Strings, at: usize) -> usize {
-        let mut used = 0;
-        self.strings = 0;
-        let mut before: Option<&[u8]> = None;
-        let (mut span, mut n, mut kinds) = ((0, 0), 0, 0);
-        for (place, i) in (at..values.len()).enumerate().take(ROWS) {
-            let value = values.get(i);
-            if before != Some(value) {
-                let start = used;
-                used += self.string(value, used);
-                span = (start as u32, used as u32);
-                before = Some(value);
-                kinds += 1;
-            }
-            self.spans[place] = span;
+        let first = values.get(at);
+        (self.strings, self.is_same) = (0, true);
+        let mut n = 0;
+        for value in (at..values.len()).map(|i| values.get(i)).take(ROWS) {
+            self.is_same = self.is_same && value == first;
+            self.strings += 2 * value.len() + 2;
             n += 1;
-            self.strings += (span.1 - span.0) as usize;
             if self.strings > STRINGS {
                 break;
             }
         }
-        self.is_same = kinds == 1;
-        n
-    }
-
-    /// Have the text of a string from `at` on; how long it is.
-    fn string(&mut self, value: &[u8], at: usize) -> usize {
-        let wanted = at + escape::string_room(value.len()) + BLOCK;
-        if self.text.len() < wanted {
-            self.text.resize(wanted.next_power_of_two(), 0);
+        self.text.clear();
+        if self.is_same {
+            escape::encode_string(first, &mut self.text);
         }
-        escape::put_string(value, self.text.get_mut(at..).unwrap_or_default())
+        n
     }
 }
 

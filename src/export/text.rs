@@ -136,17 +136,15 @@ impl<'a> Pen<'a> {
         });
     }
 
-    /// Put the first `n` of bytes that go on for a block behind them.
+    /// Put what `put` writes at the beginning of the room that is left, which is as much as it returns.
     #[inline(always)]
-    pub fn padded(&mut self, bytes: &[u8], n: usize) {
-        let mut blocks = bytes.as_chunks().0.iter();
-        blocks
-            .by_ref()
-            .take(n / BLOCK)
-            .for_each(|block| self.block(block));
-        if let Some(tail) = blocks.next() {
-            self.part(tail, n % BLOCK);
-        }
+    pub fn with(&mut self, put: impl FnOnce(&mut [u8]) -> usize) {
+        let rest = mem::take(&mut self.rest);
+        let n = put(rest);
+        let Some(rest) = rest.get_mut(n..) else {
+            no_room();
+        };
+        self.rest = rest;
     }
 
     /// Add what was put to the text.
@@ -182,7 +180,10 @@ mod tests {
             let mut pen = text.pen(n + 96);
             pen.block(&block);
             pen.part(&block, n % 32);
-            pen.padded(&long, n);
+            pen.with(|place| {
+                place[..n].copy_from_slice(&long[..n]);
+                n
+            });
             pen.pair(&block, 31 - n % 32, b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
             pen.cell(b"ABCDEFGHIJKLMNOPQRSTUVWX", n % 25);
             pen.done();
@@ -207,6 +208,13 @@ mod tests {
         let mut text = Text::default();
         let mut pen = text.pen(1);
         (0..1 << 12).for_each(|_| pen.block(&[0; BLOCK]));
+    }
+
+    #[test]
+    #[should_panic(expected = "more text than was asked for")]
+    fn nobody_puts_more_than_there_is_room_for() {
+        let mut text = Text::default();
+        text.pen(1).with(|place| place.len() + 1);
     }
 
     #[test]

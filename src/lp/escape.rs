@@ -107,94 +107,146 @@ pub fn encode(place: Place, name: &[u8], out: &mut Vec<u8>) {
 /// Append a string value with its quotes.
 pub fn encode_string(value: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.resize(start + string_room(value.len()), b'"');
-    let n = put_string(value, out.get_mut(start..).unwrap_or_default());
+    out.resize(start + string_room(value.len()), 0);
+    let place = out.get_mut(start..).unwrap_or_default();
+    let n = put_string(value, value.len(), place);
     out.truncate(start + n);
 }
 
-/// The room that a string of so many bytes needs with its quotes: as long as it can become, and a word more.
+/// Bytes of a string that are looked at together.
+const PIECE: usize = 64;
+/// The same for strings that are no longer than that.
+const SHORT: usize = 32;
+
+/// The room that a string of so many bytes needs with its quotes: as long as it can become, and what the last step
+/// reaches behind that.
 pub const fn string_room(len: usize) -> usize {
-    2 * len + 10
+    2 * len + 2 + STRING_SLACK
 }
 
+/// What the room for several strings, one behind the other, has beyond their longest spellings.
+pub const STRING_SLACK: usize = 3 * PIECE;
+
 /// Put a string value with its quotes at the beginning of a place that has room for it; how long it is.
-pub fn put_string(value: &[u8], place: &mut [u8]) -> usize {
-    debug_assert!(place.len() >= string_room(value.len()), "no room");
-    put(place, 0, [b'"']);
+///
+/// The value are the first `n` bytes of `text`. It is fast where `text` goes on behind them, for two pieces.
+///
+/// A place without that room is a mistake in this program, and a panic.
+#[inline]
+pub fn put_string(text: &[u8], n: usize, place: &mut [u8]) -> usize {
+    put_byte(place, 0, b'"');
     let mut at = 1;
-    let (chunks, tail) = value.as_chunks::<16>();
-    for chunk in chunks {
-        if is_plain(chunk) {
-            put(place, at, *chunk);
-            at += chunk.len();
-        } else {
-            at = put_words(chunk, place, at);
+    if n <= SHORT {
+        at += put_piece::<SHORT, { 2 * SHORT }, { 3 * SHORT }>(text, n, place, at);
+    } else {
+        for from in (0..n).step_by(PIECE) {
+            let rest = text.get(from..).unwrap_or_default();
+            let n = PIECE.min(n - from);
+            at += put_piece::<PIECE, { 2 * PIECE }, { 3 * PIECE }>(rest, n, place, at);
         }
     }
-    at = put_words(tail, place, at);
-    let n = tail.len() % 8;
-    let rest = match value.last_chunk() {
-        // Shifted by one byte first: a shift by all eight is none.
-        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * n),
-        None => tail.iter().rfold(0, |word, c| word << 8 | u64::from(*c)),
-    };
-    at = put_word(rest, n, place, at);
-    put(place, at, [b'"']);
+    put_byte(place, at, b'"');
     at + 1
 }
 
-/// Whether no byte needs a backslash; all are looked at, without a branch.
-#[inline]
-fn is_plain(chunk: &[u8; 16]) -> bool {
-    let is_special = |c: &u8| (*c == b'"') | (*c == b'\\');
-    !chunk.iter().fold(false, |any, c| any | is_special(c))
-}
-
-/// Put all whole words of some bytes at `at`; where they end.
-#[inline]
-fn put_words(bytes: &[u8], place: &mut [u8], at: usize) -> usize {
-    let words = bytes.as_chunks().0.iter();
-    words.fold(at, |at, word| {
-        put_word(u64::from_le_bytes(*word), 8, place, at)
-    })
-}
-
-/// A copy of fixed size.
 #[inline(always)]
-fn put<const N: usize>(place: &mut [u8], at: usize, bytes: [u8; N]) {
-    if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = bytes;
+fn put_byte(place: &mut [u8], at: usize, byte: u8) {
+    match place.get_mut(at) {
+        Some(place) => *place = byte,
+        None => no_room(),
     }
 }
 
-/// Put the lowest `n` bytes of a word at `at`, with a backslash before those that need one; where they end.
-#[inline]
-fn put_word(mut word: u64, n: usize, place: &mut [u8], mut at: usize) -> usize {
-    let mut put = |at: usize, word: u64| put(place, at, word.to_le_bytes());
-    let mut special = equal(word, b'"') | equal(word, b'\\');
-    put(at, word);
-    let mut left = n;
-    while special != 0 {
-        let before = special.trailing_zeros() / 8;
-        let rest = word >> (8 * before);
-        at += before as usize;
-        put(at, u64::from(b'\\') | rest << 8);
-        // The last byte of eight has no place beside the backslash.
-        put(at + 1, rest);
-        (word, special) = (rest >> 8, special >> (8 * before) >> 8);
-        (at, left) = (at + 2, left - before as usize - 1);
-        put(at, word);
-    }
-    at + left
+#[cold]
+fn no_room() -> ! {
+    panic!("no room for a string");
 }
 
-/// The highest bit of each byte of a word that is `byte`.
-#[inline]
-fn equal(word: u64, byte: u8) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let zeros = word ^ u64::from_ne_bytes([byte; 8]);
-    // Nothing is carried from one byte to the next.
-    !(((zeros & LOW) + LOW) | zeros | LOW)
+/// Put the first `n` bytes of a text, at most a piece, at `at`, with a backslash before those that need one; how long
+/// that is.
+#[inline(always)]
+fn put_piece<const PIECE: usize, const TWO: usize, const THREE: usize>(
+    text: &[u8],
+    n: usize,
+    place: &mut [u8],
+    at: usize,
+) -> usize {
+    let place = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+    let Some(place) = place else {
+        no_room();
+    };
+    match text.first_chunk() {
+        Some(text) => put_parts::<PIECE, TWO, THREE>(text, n, place),
+        None => {
+            let mut padded = [0; TWO];
+            let bytes = text.iter().take(n);
+            padded.iter_mut().zip(bytes).for_each(|(to, c)| *to = *c);
+            put_parts::<PIECE, TWO, THREE>(&padded, n, place)
+        }
+    }
+}
+
+/// Copy from one special byte to the next, always a piece: what is too much is written over.
+#[inline(always)]
+fn put_parts<const PIECE: usize, const TWO: usize, const THREE: usize>(
+    text: &[u8; TWO],
+    n: usize,
+    place: &mut [u8; THREE],
+) -> usize {
+    let piece = text.first_chunk::<PIECE>().unwrap_or(&[0; PIECE]);
+    let others = u64::MAX.checked_shl(n as u32).unwrap_or(0);
+    let mut left = specials(piece) & !others;
+    let (mut from, mut at) = (0, 0);
+    copy_piece::<PIECE, TWO, THREE>(text, from, place, at);
+    let mut step = |left: u64| {
+        let next = n.min(left.trailing_zeros() as usize);
+        at += next - from;
+        place[at % TWO] = b'\\';
+        at += usize::from(left != 0);
+        from = next;
+        copy_piece::<PIECE, TWO, THREE>(text, from, place, at);
+        left & left.wrapping_sub(1)
+    };
+    // How many special bytes there are nobody can guess: a step in vain takes less than a wrong guess.
+    let sure = if PIECE > SHORT { 2 } else { 0 };
+    for _ in 0..sure {
+        left = step(left);
+    }
+    while left != 0 {
+        left = step(left);
+    }
+    at + n - from
+}
+
+#[inline(always)]
+fn copy_piece<const PIECE: usize, const TWO: usize, const THREE: usize>(
+    text: &[u8; TWO],
+    from: usize,
+    place: &mut [u8; THREE],
+    at: usize,
+) {
+    let text = text
+        .get(from % PIECE..)
+        .and_then(<[u8]>::first_chunk::<PIECE>);
+    let place = place
+        .get_mut(at % TWO..)
+        .and_then(<[u8]>::first_chunk_mut::<PIECE>);
+    if let (Some(text), Some(place)) = (text, place) {
+        *place = *text;
+    }
+}
+
+/// A bit for each byte, of at most 64, that needs a backslash; the lowest is that of the first byte.
+#[inline(always)]
+fn specials<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let mut bits = [0; N];
+    for (i, (bit, c)) in bits.iter_mut().zip(bytes).enumerate() {
+        *bit = u8::from((*c == b'"') | (*c == b'\\')) << (i % 8);
+    }
+    // Eight bytes no two of which have a bit in common: the highest byte of the product is their sum.
+    let sum = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(u64::from_ne_bytes([1; 8]));
+    let words = bits.as_chunks().0.iter().enumerate();
+    words.fold(0, |mask, (i, word)| mask | sum(word) >> 56 << (8 * i))
 }
 
 /// Append the string that the bytes between two quotes spell.
@@ -469,6 +521,28 @@ mod tests {
         assert!(splits_early(br"m\\ x,t=a"));
     }
 
+    #[test]
+    fn strings_that_need_a_backslash_for_every_byte_have_room() {
+        for n in [0, 1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000] {
+            let mut spelled = Vec::new();
+            encode_string(&vec![b'"'; n], &mut spelled);
+            assert_eq!([b"\"", &b"\\\"".repeat(n)[..], b"\""].concat(), spelled);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no room for a string")]
+    fn a_string_is_not_cut_where_there_is_no_room() {
+        put_string(b"a string", 8, &mut [0; 10]);
+    }
+
+    /// Texts some of which have a special byte here and there, some many.
+    fn texts(sizes: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        let some = |of: &[u8]| proptest::sample::select(of.to_vec());
+        let byte = prop_oneof![some(br#"abcdefghijklmnop"\"#), some(br#"a"\"#), any::<u8>()];
+        proptest::collection::vec(byte, sizes)
+    }
+
     proptest! {
         #[test]
         fn every_field_key_with_a_spelling_reads_back(name in proptest::collection::vec(
@@ -480,7 +554,8 @@ mod tests {
 
         #[test]
         fn quotes_and_backslashes_get_a_backslash_wherever_they_stand(
-            value in proptest::collection::vec(proptest::sample::select(b"abcdefghijklmnop\"\\".to_vec()), 0..80),
+            value in texts(0..300),
+            others in texts(0..150),
         ) {
             let mut plain = vec![b'"'];
             for c in &value {
@@ -491,6 +566,10 @@ mod tests {
             let mut spelled = b"before".to_vec();
             encode_string(&value, &mut spelled);
             prop_assert_eq!(&plain, &spelled[6..]);
+            let text = [&value[..], &others].concat();
+            let mut place = vec![b'x'; string_room(value.len())];
+            let n = put_string(&text, value.len(), &mut place);
+            prop_assert_eq!(&plain, &place[..n]);
         }
 
         #[test]
