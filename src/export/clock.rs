@@ -35,33 +35,37 @@ fn short(time: i64) -> Stamp {
 /// From here on a time has seventeen digits or more.
 const LONG: u64 = cell::E8 * cell::E8;
 
-/// The text of the time before in three words: times that follow each other differ in few digits.
+/// The text of the time before in three words: times that follow each other differ in few digits, and often by the
+/// same step, which then is added to the digits themselves.
 #[derive(Default)]
 struct Long {
-    /// The time without its last eight digits, these, and those that stand before the last sixteen.
-    rest: u64,
-    low: u64,
+    time: u64,
+    /// From the time before to this one.
+    step: u64,
+    /// The digits of the step, if it has come twice.
+    added: Option<[u64; 2]>,
+    /// The last sixteen digits of the time, eight in each.
+    digits: [u64; 2],
+    /// Their text.
+    middle: u64,
+    last: u64,
+    /// What stands before them.
     high: u64,
     /// Space and first digits; how many bits that is.
     head: u64,
     bits: u32,
     /// Line feed and length, behind these bits.
     tail: u64,
-    /// Eight digits each.
-    middle: u64,
-    last: u64,
 }
 
 impl Long {
     /// The end of a line with a time of seventeen digits or more, put together in words.
     #[inline]
     fn stamp(&mut self, time: u64) -> Stamp {
-        let (rest, low) = (time / cell::E8, time % cell::E8);
-        if rest != self.rest {
-            self.turn(rest);
-        }
-        if low != self.low || self.last == 0 {
-            (self.low, self.last) = (low, u64::from_le_bytes(cell::eight(low)));
+        let step = time.wrapping_sub(self.time);
+        self.time = time;
+        if step != self.step || !self.add() {
+            self.set(step);
         }
         // From 16 to 40: a space, and one to four digits.
         let (bits, behind) = (self.bits % 64, 64 - self.bits % 64);
@@ -78,11 +82,29 @@ impl Long {
         stamp
     }
 
+    /// Add the step to the digits; `false` if its digits are not known, or those before them change as well.
     #[inline]
-    fn turn(&mut self, rest: u64) {
-        self.rest = rest;
-        let (high, middle) = (rest / cell::E8, rest % cell::E8);
-        self.middle = u64::from_le_bytes(cell::eight(middle));
+    fn add(&mut self) -> bool {
+        let Some([middle, last]) = self.added else {
+            return false;
+        };
+        let mut carry = false;
+        if last != 0 {
+            (self.digits[1], carry) = sum(self.digits[1], last, false);
+            self.last = text(self.digits[1]);
+        }
+        (self.digits[0], carry) = sum(self.digits[0], middle, carry);
+        self.middle = text(self.digits[0]);
+        !carry
+    }
+
+    /// Find the digits of the time, and those of the step if it has come again.
+    fn set(&mut self, step: u64) {
+        self.added = (step == self.step && step < LONG).then(|| digits(step));
+        self.step = step;
+        let high = self.time / LONG;
+        self.digits = digits(self.time % LONG);
+        [self.middle, self.last] = self.digits.map(text);
         if high != self.high {
             self.lead(high);
         }
@@ -101,6 +123,29 @@ impl Long {
         let len = text.len() as u64 + 17;
         self.tail = u64::from(b'\n') << self.bits | len << 56;
     }
+}
+
+/// The digits of a number below 10^16, one in each byte, eight in each word, the first one highest.
+fn digits(number: u64) -> [u64; 2] {
+    let digits = |eight| u64::from_be_bytes(cell::eight(eight)) & 0x0f0f_0f0f_0f0f_0f0f;
+    [number / cell::E8, number % cell::E8].map(digits)
+}
+
+/// Eight digits as text.
+#[inline]
+fn text(digits: u64) -> u64 {
+    (digits | 0x3030_3030_3030_3030).swap_bytes()
+}
+
+/// The sum of eight digits and eight digits, and whether there is a ninth one.
+#[inline]
+fn sum(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    const SIX: u64 = 0xf6f6_f6f6_f6f6_f6f6;
+    // With 246 more in each byte it runs over from ten on, into the next digit. Where it did not, these are to go.
+    let (part, ninth) = a.overflowing_add(b + SIX);
+    let (all, also) = part.overflowing_add(carry.into());
+    let stays = (all >> 7) & 0x0101_0101_0101_0101;
+    (all - stays * 0xf6, ninth | also)
 }
 
 /// The times of a block.
@@ -259,6 +304,20 @@ mod tests {
     }
 
     #[test]
+    fn digits_carry_over() {
+        let sums = |a: u64, b: u64, carry| {
+            let [_, a] = digits(a);
+            let [_, b] = digits(b);
+            let (sum, ninth) = sum(a, b, carry);
+            (super::text(sum).to_le_bytes(), ninth)
+        };
+        assert_eq!((*b"00000000", true), sums(99_999_999, 0, true));
+        assert_eq!((*b"99999999", true), sums(99_999_999, 99_999_999, true));
+        assert_eq!((*b"99999999", false), sums(90_909_090, 9_090_909, false));
+        assert_eq!((*b"10000000", false), sums(9_999_999, 0, true));
+    }
+
+    #[test]
     fn a_stamp_is_the_end_of_a_line() {
         assert_eq!(b" 0\n", &*text(0));
         assert_eq!(b" -9223372036854775808\n", &*text(i64::MIN));
@@ -266,6 +325,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn times_with_the_same_step_have_their_stamps(start: u64, steps in proptest::collection::vec((0u64..64, any::<u64>(), 1..40usize), 1..6)) {
+            let mut time = (start >> 1) as i64;
+            let mut times = vec![time];
+            for (shift, step, n) in steps {
+                let step = (step >> shift >> 1) as i64;
+                times.extend((0..n).map(|_| {
+                    time = time.saturating_add(step);
+                    time
+                }));
+            }
+            let mut stamps = Vec::new();
+            stamp(times.iter(), &mut stamps);
+            for (time, stamp) in times.iter().zip(stamps) {
+                let text = &stamp[..usize::from(stamp[cell::SIZE - 1])];
+                prop_assert_eq!(format!(" {time}\n").into_bytes(), text);
+            }
+        }
+
         #[test]
         fn times_in_a_row_have_their_stamps(start: u64, steps in proptest::collection::vec(0u64..64, 1..9)) {
             let mut time = (start >> 1) as i64;
