@@ -155,7 +155,7 @@ pub enum ErrorKind {
     },
     /// Compressed data that does not unpack.
     #[error("{0}")]
-    Snappy(snap::Error),
+    Snappy(encoding::snappy::Fault),
     /// Compressed data that claims to unpack to more than is possible.
     #[error("{packed} compressed bytes claim to hold {claimed}")]
     SnappyLength {
