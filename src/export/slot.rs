@@ -38,6 +38,9 @@ pub struct Slot {
     is_same: bool,
 }
 
+/// The text of numbers or truth values in places, their lengths, and which place is that of the first row.
+pub type Cells<'a> = (&'a [Cell; ROWS], &'a [u8; ROWS], usize);
+
 /// The text of a value, which goes on behind its length.
 pub enum Form<'a> {
     /// A number or a truth value.
@@ -102,6 +105,11 @@ impl Slot {
         }
     }
 
+    /// The text of all values, if they are no strings.
+    pub fn cells(&self) -> Option<Cells<'_>> {
+        (!self.is_text).then_some((&self.cells, &self.lens, self.at))
+    }
+
     /// The text of the value that many rows behind the one that was made ready.
     #[inline(always)]
     pub fn form(&self, row: usize) -> Form<'_> {
@@ -150,6 +158,13 @@ impl Slot {
         if !self.are_one(values, f64::to_bits, cell::float) {
             let mut shorts = [Short::default(); ROWS];
             let short = self.shorts(values, &mut shorts);
+            let all = u64::MAX >> (ROWS - values.len().clamp(1, ROWS));
+            if short == all && self.decimals < 4 && cell::are_brief(values) {
+                for (i, short) in shorts.iter().enumerate().take(values.len()) {
+                    self.lens[i] = cell::brief(*short, self.decimals, &mut self.cells[i]) as u8;
+                }
+                return values.len();
+            }
             for (i, value) in values.iter().enumerate().take(ROWS) {
                 self.lens[i] = if short >> i & 1 == 1 {
                     cell::short(shorts[i], self.decimals, &mut self.cells[i]) as u8
