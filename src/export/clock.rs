@@ -13,12 +13,19 @@ const SECTIONS: usize = 8;
 pub type Stamp = [u8; cell::SIZE];
 
 /// Append the ends of lines with these times.
-pub fn stamp<'a>(times: impl ExactSizeIterator<Item = &'a i64>, out: &mut Vec<Stamp>) {
-    let mut long = Long::default();
-    out.extend(times.map(|time| match u64::try_from(*time) {
-        Ok(time) if time >= LONG => long.stamp(time),
-        _ => short(*time),
-    }));
+pub fn stamp(times: &[i64], out: &mut Vec<Stamp>) {
+    let (mut long, mut rest) = (Long::default(), times);
+    out.reserve(times.len());
+    while let Some((first, others)) = rest.split_first() {
+        rest = others;
+        match u64::try_from(*first) {
+            Ok(time) if time >= LONG => {
+                let n = long.stamp(time, rest, out);
+                rest = rest.get(n..).unwrap_or_default();
+            }
+            _ => out.push(short(*first)),
+        }
+    }
 }
 
 /// The end of a line with any time.
@@ -35,7 +42,7 @@ fn short(time: i64) -> Stamp {
 /// From here on a time has seventeen digits or more.
 const LONG: u64 = cell::E8 * cell::E8;
 
-/// The text of the time before in three words: times that follow each other differ in few digits, and often by the
+/// The time before in its digits: times that follow each other differ in few digits, and often by the
 /// same step, which then is added to the digits themselves.
 #[derive(Default)]
 struct Long {
@@ -44,12 +51,7 @@ struct Long {
     step: u64,
     /// The digits of the step, if it has come twice.
     added: Option<[u64; 2]>,
-    /// The last sixteen digits of the time, eight in each.
-    digits: [u64; 2],
-    /// Their text.
-    middle: u64,
-    last: u64,
-    /// What stands before them.
+    /// What stands before its last sixteen digits.
     high: u64,
     /// Space and first digits; how many bits that is.
     head: u64,
@@ -59,20 +61,48 @@ struct Long {
 }
 
 impl Long {
-    /// The end of a line with a time of seventeen digits or more, put together in words.
-    #[inline]
-    fn stamp(&mut self, time: u64) -> Stamp {
-        let step = time.wrapping_sub(self.time);
-        self.time = time;
-        if step != self.step || !self.add() {
-            self.set(step);
+    /// Append the end of a line with a time of seventeen digits or more, and those with the times that follow by the same
+    /// step, as long as that is known and the first digits stay; how many followed.
+    fn stamp(&mut self, time: u64, others: &[i64], out: &mut Vec<Stamp>) -> usize {
+        self.set(time);
+        let [mut middle, mut last] = digits(time % LONG);
+        let mut last_text = text(last);
+        out.push(self.words([text(middle), last_text]));
+        let Some(added) = self.added else {
+            return 0;
+        };
+        let Self { mut time, step, .. } = *self;
+        let mut n = 0;
+        for next in others {
+            if (*next as u64).wrapping_sub(time) != step {
+                break;
+            }
+            let mut carry = false;
+            if added[1] != 0 {
+                (last, carry) = sum(last, added[1], false);
+                last_text = text(last);
+            }
+            (middle, carry) = sum(middle, added[0], carry);
+            if carry {
+                break;
+            }
+            time = *next as u64;
+            n += 1;
+            out.push(self.words([text(middle), last_text]));
         }
+        self.time = time;
+        n
+    }
+
+    /// The end of a line whose last digits are these, put together in words.
+    #[inline(always)]
+    fn words(&self, [middle, last]: [u64; 2]) -> Stamp {
         // From 16 to 40: a space, and one to four digits.
         let (bits, behind) = (self.bits % 64, 64 - self.bits % 64);
         let words = [
-            self.head | self.middle << bits,
-            self.middle >> (behind % 64) | self.last << bits,
-            self.last >> (behind % 64) | self.tail,
+            self.head | middle << bits,
+            middle >> (behind % 64) | last << bits,
+            last >> (behind % 64) | self.tail,
         ];
         let mut stamp = [0; cell::SIZE];
         let places = stamp.as_chunks_mut().0.iter_mut();
@@ -82,29 +112,12 @@ impl Long {
         stamp
     }
 
-    /// Add the step to the digits; `false` if its digits are not known, or those before them change as well.
-    #[inline]
-    fn add(&mut self) -> bool {
-        let Some([middle, last]) = self.added else {
-            return false;
-        };
-        let mut carry = false;
-        if last != 0 {
-            (self.digits[1], carry) = sum(self.digits[1], last, false);
-            self.last = text(self.digits[1]);
-        }
-        (self.digits[0], carry) = sum(self.digits[0], middle, carry);
-        self.middle = text(self.digits[0]);
-        !carry
-    }
-
-    /// Find the digits of the time, and those of the step if it has come again.
-    fn set(&mut self, step: u64) {
+    /// Find the first digits of the time, and all of the step if it has come again.
+    fn set(&mut self, time: u64) {
+        let step = time.wrapping_sub(self.time);
         self.added = (step == self.step && step < LONG).then(|| digits(step));
-        self.step = step;
-        let high = self.time / LONG;
-        self.digits = digits(self.time % LONG);
-        [self.middle, self.last] = self.digits.map(text);
+        (self.time, self.step) = (time, step);
+        let high = time / LONG;
         if high != self.high {
             self.lead(high);
         }
@@ -187,12 +200,11 @@ impl Section {
         if self.times.len() > KEPT {
             let times = self.times.get(start..start + n).unwrap_or_default();
             scratch.clear();
-            stamp(times.iter(), scratch);
+            stamp(times, scratch);
             return scratch;
         }
         let times = self.times.get(self.stamps.len()..start + n);
-        let missing = times.unwrap_or_default().iter();
-        stamp(missing, &mut self.stamps);
+        stamp(times.unwrap_or_default(), &mut self.stamps);
         self.stamps.get(start..start + n).unwrap_or_default()
     }
 
@@ -299,7 +311,7 @@ mod tests {
 
     fn text(time: i64) -> Vec<u8> {
         let mut stamps = vec![[0; cell::SIZE]];
-        stamp([time].iter(), &mut stamps);
+        stamp(&[time], &mut stamps);
         stamps[1][..usize::from(stamps[1][cell::SIZE - 1])].to_vec()
     }
 
@@ -337,7 +349,7 @@ mod tests {
                 }));
             }
             let mut stamps = Vec::new();
-            stamp(times.iter(), &mut stamps);
+            stamp(&times, &mut stamps);
             for (time, stamp) in times.iter().zip(stamps) {
                 let text = &stamp[..usize::from(stamp[cell::SIZE - 1])];
                 prop_assert_eq!(format!(" {time}\n").into_bytes(), text);
@@ -353,7 +365,7 @@ mod tests {
             };
             let times: Vec<_> = steps.iter().map(step).collect();
             let mut stamps = Vec::new();
-            stamp(times.iter(), &mut stamps);
+            stamp(&times, &mut stamps);
             for (time, stamp) in times.iter().zip(stamps) {
                 let text = &stamp[..usize::from(stamp[cell::SIZE - 1])];
                 prop_assert_eq!(format!(" {time}\n").into_bytes(), text);

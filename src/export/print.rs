@@ -106,7 +106,7 @@ impl Printer {
         while let Some(times) = walk.next(clocks) {
             for times in times.chunks(STAMPS) {
                 stamps.clear();
-                stamp(times.iter(), stamps);
+                stamp(times, stamps);
                 sheet.lines(walk.active(), next, lanes, stamps, out);
             }
             report.points += times.len() as u64;

@@ -3,16 +3,14 @@
 //!
 //! Only for what is sure to have a spelling and to fit into one line; [`super::careful`] prints the rest.
 
-use crate::lp::{cell, escape};
+use crate::lp::cell::{self, Cell};
+use crate::lp::escape;
 use crate::rows::Values;
 
 use super::clock::Stamp;
 use super::print::Lane;
-use super::slot::{Form, Slot};
-use super::text::{BLOCK, Text};
-
-/// A string that is the same in all rows is no part of the rows if it is longer.
-const FIXED: usize = 256;
+use super::slot::{Cells, Form, ROWS, Slot};
+use super::text::{BLOCK, Pen, Text, WIDE};
 
 /// What all rows have in common up to some place, and what comes then.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +23,27 @@ struct Step {
     /// The field whose value follows; none at the end of the line.
     slot: Option<usize>,
 }
+
+/// What a step puts into each line, if its values are numbers.
+struct Part<'a> {
+    /// The common text, in blocks; it ends in one of them.
+    common: &'a [[u8; BLOCK]],
+    len: usize,
+    /// The numbers and their lengths, and where that of the first row is.
+    cells: &'a [Cell; ROWS],
+    lens: &'a [u8; ROWS],
+    at: usize,
+}
+
+/// The cells of the end of a line, which has none.
+const NO_CELLS: Cells<'static> = (&[[0; cell::SIZE]; ROWS], &[0; ROWS], 0);
+const NO_PART: Part<'static> = Part {
+    common: &[],
+    len: 0,
+    cells: NO_CELLS.0,
+    lens: NO_CELLS.1,
+    at: 0,
+};
 
 /// Writes lines. Reused from slice to slice.
 #[derive(Debug, Default)]
@@ -107,8 +126,8 @@ impl Sheet {
             self.common.extend_from_slice(slot.name());
             separator = b',';
             match slot.common() {
-                Some(text) if text.len() <= FIXED => self.common.extend_from_slice(text),
-                _ => {
+                Some(text) => self.common.extend_from_slice(text),
+                None => {
                     width += self.step(&mut start, Some(i)) + cell::SIZE;
                 }
             }
@@ -135,6 +154,38 @@ impl Sheet {
 
     /// Append one line for each stamp, in so much room.
     fn put(&self, stamps: &[Stamp], room: usize, lanes: &[Lane], out: &mut Text) {
+        let Some(parts) = self.parts() else {
+            return self.put_any(stamps, room, lanes, out);
+        };
+        let pen = out.pen(room);
+        let (last, parts) = parts.split_last().unwrap_or((&NO_PART, &[]));
+        match parts {
+            [part] if last.len == 0 && part.len <= WIDE => put_one(part, stamps, pen),
+            parts => put_all(parts, last, stamps, pen),
+        }
+    }
+
+    /// What the steps put, if there are only numbers.
+    fn parts(&self) -> Option<Vec<Part<'_>>> {
+        let part = |step: &Step| {
+            let blocks = self.common.get(step.blocks.0..);
+            let (cells, lens, at) = match step.slot {
+                Some(slot) => self.slots.get(slot)?.cells()?,
+                None => NO_CELLS,
+            };
+            Some(Part {
+                common: blocks.unwrap_or_default().as_chunks().0,
+                len: step.blocks.1 - step.blocks.0 + step.tail_len,
+                cells,
+                lens,
+                at,
+            })
+        };
+        self.steps.iter().map(part).collect()
+    }
+
+    /// The same for any values.
+    fn put_any(&self, stamps: &[Stamp], room: usize, lanes: &[Lane], out: &mut Text) {
         let mut pen = out.pen(room);
         for (row, stamp) in stamps.iter().enumerate() {
             for step in &self.steps {
@@ -175,4 +226,37 @@ impl Sheet {
 fn values(slot: Option<usize>, lanes: &[Lane]) -> Option<&Values> {
     slot.and_then(|slot| lanes.get(slot))
         .map(|lane| &lane.values)
+}
+
+impl Part<'_> {
+    /// The number of a row, and its length.
+    #[inline(always)]
+    fn cell(&self, row: usize) -> (&Cell, usize) {
+        let place = (self.at + row) % ROWS;
+        (&self.cells[place], usize::from(self.lens[place]))
+    }
+}
+
+/// Lines of one number.
+fn put_one(part: &Part<'_>, stamps: &[Stamp], mut pen: Pen<'_>) {
+    let common = part.common.get(..part.len.div_ceil(BLOCK));
+    let common = common.unwrap_or_default();
+    for (row, stamp) in stamps.iter().enumerate() {
+        let len = usize::from(stamp[cell::SIZE - 1]);
+        pen.line((common, part.len), part.cell(row), (stamp, len));
+    }
+    pen.done();
+}
+
+/// Lines of some numbers.
+fn put_all(parts: &[Part<'_>], last: &Part<'_>, stamps: &[Stamp], mut pen: Pen<'_>) {
+    for (row, stamp) in stamps.iter().enumerate() {
+        for part in parts {
+            let (cell, len) = part.cell(row);
+            pen.text(part.common, part.len, cell, len);
+        }
+        let len = usize::from(stamp[cell::SIZE - 1]);
+        pen.text(last.common, last.len, stamp, len);
+    }
+    pen.done();
 }

@@ -8,6 +8,8 @@ use crate::rows::{Strings, Values};
 pub const ROWS: usize = 64;
 /// A run of strings ends behind this much text, so that long ones do not pile up.
 const STRINGS: usize = 64 << 10;
+/// A longer string is no common text of its rows.
+const COMMON: usize = 256;
 
 /// Some values of one field as text. Reused from field to field.
 #[derive(Debug)]
@@ -28,10 +30,13 @@ pub struct Slot {
     is_text: bool,
     /// How long the strings of all rows can become together.
     strings: usize,
-    /// All rows have the same string, whose text is there.
+    /// All rows have the same short string, whose text is there.
     is_same: bool,
     text: Vec<u8>,
 }
+
+/// The text of numbers or truth values in places, their lengths, and which place is that of the first row.
+pub type Cells<'a> = (&'a [Cell; ROWS], &'a [u8; ROWS], usize);
 
 /// The text of a value, which goes on behind its length, or where that is to be had.
 pub enum Form<'a> {
@@ -81,7 +86,7 @@ impl Slot {
         self.strings
     }
 
-    /// The text that all rows have.
+    /// The text that all rows have, if it is short.
     pub fn common(&self) -> Option<&[u8]> {
         match self.is_text {
             true => Some(self.text.as_slice()).filter(|_| self.is_same),
@@ -90,6 +95,11 @@ impl Slot {
                 self.cells[0].get(..usize::from(self.lens[0]))
             }
         }
+    }
+
+    /// The text of all values, if they are no strings.
+    pub fn cells(&self) -> Option<Cells<'_>> {
+        (!self.is_text).then_some((&self.cells, &self.lens, self.at))
     }
 
     /// The text of the value that many rows behind the one that was made ready.
@@ -137,6 +147,13 @@ impl Slot {
         if !self.are_one(values, f64::to_bits, cell::float) {
             let mut shorts = [Short::default(); ROWS];
             let short = self.shorts(values, &mut shorts);
+            let all = u64::MAX >> (ROWS - values.len().clamp(1, ROWS));
+            if short == all && self.decimals < 4 && cell::are_brief(values) {
+                for (i, short) in shorts.iter().enumerate().take(values.len()) {
+                    self.lens[i] = cell::brief(*short, self.decimals, &mut self.cells[i]) as u8;
+                }
+                return values.len();
+            }
             for (i, value) in values.iter().enumerate().take(ROWS) {
                 self.lens[i] = if short >> i & 1 == 1 {
                     cell::short(shorts[i], self.decimals, &mut self.cells[i]) as u8
@@ -211,10 +228,10 @@ impl Slot {
         uniform.is_some()
     }
 
-    /// Find out how long the strings from position `at` on are, and whether they are all the same.
+    /// Find out how long the strings from position `at` on are, and whether all are the same short one.
     fn strings_from(&mut self, values: &Strings, at: usize) -> usize {
         let first = values.get(at);
-        (self.strings, self.is_same) = (0, true);
+        (self.strings, self.is_same) = (0, first.len() <= COMMON);
         let mut n = 0;
         for value in (at..values.len()).map(|i| values.get(i)).take(ROWS) {
             self.is_same = self.is_same && value == first;

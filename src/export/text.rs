@@ -7,8 +7,11 @@ use crate::lp::cell::Cell;
 /// Bytes of a step.
 pub const BLOCK: usize = 32;
 
-/// More than any step reaches behind the end of what it copies.
-const SLACK: usize = 2 * BLOCK;
+/// Common text of a line of one number that is put with it at once.
+pub const WIDE: usize = 3 * BLOCK;
+
+/// Room for such a line, and more than any step reaches behind the end of what it copies.
+const SLACK: usize = WIDE + 2 * BLOCK;
 
 /// Text that grows. What is cleared keeps its memory.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +102,40 @@ impl<'a> Pen<'a> {
         self.rest = rest.get_mut(n..).unwrap_or_default();
     }
 
+    /// Put a line at once: `len` bytes of common text, at most `WIDE`, which are all of these blocks but for the end of the
+    /// last one, the first `n` bytes of a cell, and the first `m` of another one, each less than a block.
+    #[inline(always)]
+    pub fn line(
+        &mut self,
+        (common, len): (&[[u8; BLOCK]], usize),
+        (cell, n): (&Cell, usize),
+        (end, m): (&Cell, usize),
+    ) {
+        let rest = mem::take(&mut self.rest);
+        let Some(place) = rest.first_chunk_mut::<SLACK>() else {
+            no_room();
+        };
+        let blocks = place.as_chunks_mut().0.iter_mut();
+        blocks.zip(common).for_each(|(to, from)| *to = *from);
+        let at = len.min(WIDE);
+        copy(cell, place, at);
+        let at = at + n % BLOCK;
+        copy(end, place, at);
+        self.rest = rest.get_mut(at + m % BLOCK..).unwrap_or_default();
+    }
+
+    /// Put `len` bytes of these blocks, and the first `n` bytes of a cell.
+    #[inline(always)]
+    pub fn text(&mut self, blocks: &[[u8; BLOCK]], len: usize, cell: &Cell, n: usize) {
+        let mut blocks = blocks.iter();
+        let whole = blocks.by_ref().take(len / BLOCK);
+        whole.for_each(|block| self.block(block));
+        match blocks.next() {
+            Some(tail) => self.pair(tail, len % BLOCK, cell, n),
+            None => self.cell(cell, n),
+        }
+    }
+
     /// Put a whole block.
     #[inline(always)]
     pub fn block(&mut self, block: &[u8; BLOCK]) {
@@ -155,7 +192,7 @@ impl<'a> Pen<'a> {
 
 /// A copy of fixed size.
 #[inline(always)]
-fn copy<const N: usize>(bytes: &[u8; N], place: &mut [u8; 2 * BLOCK], at: usize) {
+fn copy<const N: usize, const M: usize>(bytes: &[u8; N], place: &mut [u8; M], at: usize) {
     if let Some(place) = place.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = *bytes;
     }

@@ -79,6 +79,49 @@ pub fn short(Short(number): Short, decimals: usize, cell: &mut Cell) -> usize {
     point + behind + usize::from(behind > 0)
 }
 
+/// The text of the numbers below a thousand before and behind the point: digits, the first one lowest, and in the
+/// last byte how many bits the text before the point has, and how many bytes the one behind it, point included.
+static THOUSANDS: ([u32; 1024], [u32; 1024]) = {
+    let mut tables = ([0; 1024], [0; 1024]);
+    let mut i = 0;
+    while i < 1000 {
+        let digits = [i / 100, i / 10 % 10, i % 10];
+        let text = 0x30_3030 | digits[0] | digits[1] << 8 | digits[2] << 16;
+        let zeros = (digits[0] == 0) as u32 + (i < 10) as u32;
+        tables.0[i as usize] = text >> (8 * zeros) | (8 * (3 - zeros)) << 24;
+        let behind = match digits {
+            [0, 0, 0] => 0,
+            [_, 0, 0] => 2,
+            [_, _, 0] => 3,
+            _ => 4,
+        };
+        tables.1[i as usize] = text | behind << 24;
+        i += 1;
+    }
+    tables
+};
+
+/// Whether all these floats are below a thousand.
+#[inline]
+pub fn are_brief(values: &[f64]) -> bool {
+    values.iter().fold(true, |all, v| all & (v.abs() < 1e3))
+}
+
+/// Put a short float below a thousand, of three decimals at most, there as [`short`] does; the length of its text.
+#[inline]
+pub fn brief(Short(number): Short, decimals: usize, cell: &mut Cell) -> usize {
+    const SCALE: [u32; 4] = [1000, 100, 10, 1];
+    let thousandths = number as u32 * SCALE[decimals % SCALE.len()];
+    let whole = THOUSANDS.0[(thousandths / 1000 % 1024) as usize];
+    let part = THOUSANDS.1[(thousandths % 1000) as usize];
+    cell[0] = b'-';
+    let at = (number >> 63) as usize;
+    let bits = whole >> 24;
+    let behind = (u64::from(part) << 8 | u64::from(b'.')) << bits;
+    word(u64::from(whole & 0xff_ffff) | behind, cell, at);
+    at + (bits / 8 + (part >> 24)) as usize
+}
+
 /// How many decimals a text of few digits has that [`float`] put there; `None` if they are too many for [`short`].
 pub fn decimals(text: &[u8]) -> Option<usize> {
     let is_plain = text.len() <= 10 && !text.contains(&b'e');
@@ -322,6 +365,16 @@ mod tests {
             let own = super::decimals(rule.as_bytes());
             let is_short = own == Some(decimals) && value.abs() * POWERS[decimals] < 1e8;
             prop_assert!(len > 0 || !is_short, "{} is not taken with {} decimals", rule, decimals);
+        }
+
+        #[test]
+        fn a_brief_float_is_printed_as_a_short_one(n in -999_999i64..1_000_000, decimals in 0usize..4) {
+            let value = n as f64 / POWERS[decimals];
+            prop_assume!(are_brief(&[value]));
+            let mut shorts = [Short::default(); 64];
+            prop_assert_eq!(1, are_short(&[value], decimals, &mut shorts));
+            let brief = text(|cell| brief(shorts[0], decimals, cell));
+            prop_assert_eq!(text(|cell| short(shorts[0], decimals, cell)), brief);
         }
 
         #[test]
