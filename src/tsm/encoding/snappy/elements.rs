@@ -21,8 +21,8 @@ use super::Fault;
 
 /// Bytes that a usual step copies.
 const STEP: usize = 16;
-/// A usual step reads no further than that: a tag, a literal of a step and two bytes for the tag behind it.
-const AHEAD: usize = 80;
+/// How far a usual step looks: where the next tag would be, were the length of any literal in its tag.
+const AHEAD: usize = 66;
 /// An offset beyond all that stand in two bytes.
 const NEVER: u32 = 1 << 16;
 
@@ -154,7 +154,7 @@ fn put<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) -> Option<()> 
     Some(())
 }
 
-/// A copy that is longer than a step, or overlaps itself; nothing where there is not room for more than it takes.
+/// A copy that is longer than a step, or overlaps itself. Not done near the end: it needs more room than it takes.
 #[inline(always)]
 fn copy(out: &mut [u8], written: usize, offset: usize, len: usize) -> Option<()> {
     const WIDE: usize = 2 * STEP;
