@@ -26,9 +26,12 @@ struct Step {
 
 /// What a step puts into each line, if its values are numbers.
 struct Part<'a> {
-    /// The common text, in blocks; it ends in one of them.
+    /// The common text, in blocks; it ends in the last one of them.
     common: &'a [[u8; BLOCK]],
     len: usize,
+    /// The last block, and how much of it counts.
+    tail: &'a [u8; BLOCK],
+    tail_len: usize,
     /// The numbers and their lengths, and where that of the first row is.
     cells: &'a [Cell; ROWS],
     lens: &'a [u8; ROWS],
@@ -40,6 +43,8 @@ const NO_CELLS: Cells<'static> = (&[[0; cell::SIZE]; ROWS], &[0; ROWS], 0);
 const NO_PART: Part<'static> = Part {
     common: &[],
     len: 0,
+    tail: &[0; BLOCK],
+    tail_len: 0,
     cells: NO_CELLS.0,
     lens: NO_CELLS.1,
     at: 0,
@@ -167,21 +172,26 @@ impl Sheet {
 
     /// What the steps put, if there are only numbers.
     fn parts(&self) -> Option<Vec<Part<'_>>> {
-        let part = |step: &Step| {
-            let blocks = self.common.get(step.blocks.0..);
-            let (cells, lens, at) = match step.slot {
-                Some(slot) => self.slots.get(slot)?.cells()?,
-                None => NO_CELLS,
-            };
-            Some(Part {
-                common: blocks.unwrap_or_default().as_chunks().0,
-                len: step.blocks.1 - step.blocks.0 + step.tail_len,
-                cells,
-                lens,
-                at,
-            })
+        self.steps.iter().map(|step| self.part(step)).collect()
+    }
+
+    fn part<'a>(&'a self, step: &'a Step) -> Option<Part<'a>> {
+        let (cells, lens, at) = match step.slot {
+            Some(slot) => self.slots.get(slot)?.cells()?,
+            None => NO_CELLS,
         };
-        self.steps.iter().map(part).collect()
+        let len = step.blocks.1 - step.blocks.0 + step.tail_len;
+        let common = self.common.get(step.blocks.0..).unwrap_or_default();
+        let common = common.as_chunks().0.get(..len.div_ceil(BLOCK));
+        Some(Part {
+            common: common.unwrap_or_default(),
+            len,
+            tail: &step.tail,
+            tail_len: step.tail_len,
+            cells,
+            lens,
+            at,
+        })
     }
 
     /// The same for any values.
@@ -229,6 +239,12 @@ fn values(slot: Option<usize>, lanes: &[Lane]) -> Option<&Values> {
 }
 
 impl Part<'_> {
+    /// The blocks before the tail.
+    #[inline(always)]
+    fn whole(&self) -> &[[u8; BLOCK]] {
+        self.common.get(..self.len / BLOCK).unwrap_or_default()
+    }
+
     /// The number of a row, and its length.
     #[inline(always)]
     fn cell(&self, row: usize) -> (&Cell, usize) {
@@ -239,11 +255,9 @@ impl Part<'_> {
 
 /// Lines of one number.
 fn put_one(part: &Part<'_>, stamps: &[Stamp], mut pen: Pen<'_>) {
-    let common = part.common.get(..part.len.div_ceil(BLOCK));
-    let common = common.unwrap_or_default();
     for (row, stamp) in stamps.iter().enumerate() {
         let len = usize::from(stamp[cell::SIZE - 1]);
-        pen.line((common, part.len), part.cell(row), (stamp, len));
+        pen.line((part.common, part.len), part.cell(row), (stamp, len));
     }
     pen.done();
 }
@@ -253,10 +267,12 @@ fn put_all(parts: &[Part<'_>], last: &Part<'_>, stamps: &[Stamp], mut pen: Pen<'
     for (row, stamp) in stamps.iter().enumerate() {
         for part in parts {
             let (cell, len) = part.cell(row);
-            pen.text(part.common, part.len, cell, len);
+            part.whole().iter().for_each(|block| pen.block(block));
+            pen.pair(part.tail, part.tail_len, cell, len);
         }
         let len = usize::from(stamp[cell::SIZE - 1]);
-        pen.text(last.common, last.len, stamp, len);
+        last.whole().iter().for_each(|block| pen.block(block));
+        pen.pair(last.tail, last.tail_len, stamp, len);
     }
     pen.done();
 }

@@ -124,18 +124,6 @@ impl<'a> Pen<'a> {
         self.rest = rest.get_mut(at + m % BLOCK..).unwrap_or_default();
     }
 
-    /// Put `len` bytes of these blocks, and the first `n` bytes of a cell.
-    #[inline(always)]
-    pub fn text(&mut self, blocks: &[[u8; BLOCK]], len: usize, cell: &Cell, n: usize) {
-        let mut blocks = blocks.iter();
-        let whole = blocks.by_ref().take(len / BLOCK);
-        whole.for_each(|block| self.block(block));
-        match blocks.next() {
-            Some(tail) => self.pair(tail, len % BLOCK, cell, n),
-            None => self.cell(cell, n),
-        }
-    }
-
     /// Put a whole block.
     #[inline(always)]
     pub fn block(&mut self, block: &[u8; BLOCK]) {

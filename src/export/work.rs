@@ -1,7 +1,6 @@
 //! From a unit to text: read, check, unpack, merge and print.
 
 use std::mem;
-use std::ops::RangeInclusive;
 
 use crate::lp::escape::{self, Misfit, Place};
 use crate::rows::{Kind, Values};
@@ -10,6 +9,7 @@ use crate::tsm::index::Entry;
 use crate::tsm::key::SEPARATOR;
 use crate::tsm::merge::{Column, Merger};
 use crate::tsm::shard::{Member, Shard, Trouble};
+use crate::tsm::wal::Chunk;
 use crate::tsm::{Error, ErrorKind, ReadError};
 
 use super::clock::Sections;
@@ -272,11 +272,7 @@ impl Worker {
                 self.hand_over(found);
                 let (logged, chunk) = (job.shard.log.get(key), piece.entry.offset as usize);
                 if let Some(chunk) = logged.and_then(|logged| logged.chunks.get(chunk)) {
-                    let mut column = self.merger.fresh(chunk.kind);
-                    job.shard.held.unpack(chunk, &mut column);
-                    let within = within(task.slice, &piece.entry);
-                    self.merger.add(&column, within, deleted(job.unit, piece));
-                    self.merger.reclaim(column);
+                    self.logged(chunk, piece, task, job);
                 }
                 Ok(())
             }
@@ -294,6 +290,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Add the values of a chunk of the log to the merger.
+    fn logged(&mut self, chunk: &Chunk, piece: &Piece, task: Task<'_>, job: &Job<'_>) {
+        let (within, deleted) = (&task.slice.times, deleted(job.unit, piece));
+        if within.contains(&chunk.first) && within.contains(&chunk.last) && deleted.is_empty() {
+            let end = self.merger.end(chunk.kind, chunk.first);
+            return job.shard.held.unpack(chunk, end);
+        }
+        let mut column = self.merger.fresh(chunk.kind);
+        job.shard.held.unpack(chunk, &mut column);
+        self.merger.add(&column, within.clone(), deleted);
+        self.merger.reclaim(column);
     }
 
     /// Read a block, and add its values to what was found, or to the merger.
@@ -466,9 +475,4 @@ fn odd(job: &mut Job<'_>, member: Option<&Member>, task: Task<'_>, what: Oddity)
 /// Whether no earlier slice has met this piece: what is to be said of it is said once.
 fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
     slice.is_first || piece.entry.min >= *slice.times.start()
-}
-
-/// The part of a slice that a chunk of the log covers.
-fn within(slice: &Slice, entry: &Entry) -> RangeInclusive<i64> {
-    entry.min.max(*slice.times.start())..=entry.max.min(*slice.times.end())
 }

@@ -215,16 +215,24 @@ impl Merger {
         let Some(first) = kept.peek() else {
             return;
         };
-        let start = column.times.get(first.start);
-        let follows = |last: &Column| last.kind() == column.kind() && last.times.last() < start;
+        let Some(start) = column.times.get(first.start) else {
+            return;
+        };
+        let end = self.end(column.kind(), *start);
+        kept.for_each(|range| end.extend(column, range));
+    }
+
+    /// The column to which values may be appended that were written after all that was added before; their times ascend
+    /// from `start` on.
+    pub fn end(&mut self, kind: Kind, start: i64) -> &mut Column {
+        let follows = |last: &Column| last.kind() == kind && last.times.last() < Some(&start);
         // What follows the newest column in time can only hide what is older still: no need for its own.
         if !self.columns.last().is_some_and(follows) {
-            let fresh = self.fresh(column.kind());
+            let fresh = self.fresh(kind);
             self.columns.push(fresh);
         }
-        if let Some(last) = self.columns.last_mut() {
-            kept.for_each(|range| last.extend(column, range));
-        }
+        let last = self.columns.len() - 1;
+        &mut self.columns[last]
     }
 
     /// The same for a whole settled column that is not needed any more.

@@ -44,12 +44,7 @@ pub enum Fault {
 
 /// Append what is packed in `packed`. On an error nothing is appended.
 pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
-    let (claimed, elements) = header(packed).ok_or(ErrorKind::Snappy(Fault::Header))?;
-    // Who claims more than there can be gets no memory.
-    if claimed > most(packed.len()) {
-        let packed = packed.len();
-        return Err(ErrorKind::SnappyLength { packed, claimed });
-    }
+    let (claimed, elements) = checked(packed)?;
     let start = out.len();
     out.resize(start + claimed, 0);
     let done = elements::unpack(elements, out.get_mut(start..).unwrap_or_default());
@@ -57,6 +52,25 @@ pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
         out.truncate(start);
         ErrorKind::Snappy(fault)
     })
+}
+
+/// Have what is packed in `packed` in the place of what is in `out`. On an error `out` means nothing.
+pub fn replace(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
+    let (claimed, elements) = checked(packed)?;
+    // What is overwritten is not cleared before.
+    out.resize(claimed, 0);
+    elements::unpack(elements, out).map_err(ErrorKind::Snappy)
+}
+
+/// The claimed length, if that can be, and the elements.
+fn checked(packed: &[u8]) -> Result<(usize, &[u8]), ErrorKind> {
+    let (claimed, elements) = header(packed).ok_or(ErrorKind::Snappy(Fault::Header))?;
+    // Who claims more than there can be gets no memory.
+    if claimed > most(packed.len()) {
+        let packed = packed.len();
+        return Err(ErrorKind::SnappyLength { packed, claimed });
+    }
+    Ok((claimed, elements))
 }
 
 /// The claimed length, at most five bytes of 32 bits, and what stands behind it.

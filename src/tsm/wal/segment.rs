@@ -39,7 +39,7 @@ impl<R: Read> Segment<R> {
         }
     }
 
-    /// The next entry, unpacked into `body`.
+    /// The next entry, unpacked in the place of what is in `body`.
     pub fn next(
         &mut self,
         mut body: Vec<u8>,
@@ -56,8 +56,7 @@ impl<R: Read> Segment<R> {
                 continue;
             }
             let payload = self.packed.get(HEADER..).unwrap_or_default();
-            body.clear();
-            snappy::unpack(payload, &mut body).map_err(damage)?;
+            snappy::replace(payload, &mut body).map_err(damage)?;
             let code = self.code();
             return Ok(Some(Unpacked { at, code, body }));
         }
