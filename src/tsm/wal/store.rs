@@ -64,6 +64,10 @@ impl Chunk {
         self.step > 0 && next == Some(times.first) && (is_alone || times.step == self.step)
     }
 
+    fn has_room(&self, bytes: usize, values: usize) -> bool {
+        self.free().0 >= bytes && self.free().1 >= values
+    }
+
     /// How many more bytes and values it can have.
     fn free(&self) -> (usize, usize) {
         let left = MOST.saturating_sub(self.len as usize);
@@ -85,12 +89,12 @@ impl Store {
         let step = chunks.last().filter(|last| last.goes_on(times));
         let step = step.map_or(times.step, |last| last.step);
         let values = group.points.len() / size(group.kind);
-        let is_worth = |last: &Chunk| match last.step {
+        let is_worth = match chunks.last() {
+            Some(last) if last.goes_on(times) => true,
             // Where times are even now and then only, chunks would stay short.
-            0 => last.free().0 < group.points.len() || last.free().1 < values,
-            _ => last.goes_on(times) || values >= WORTH,
+            Some(last) if last.step == 0 && last.has_room(group.points.len(), values) => false,
+            _ => values >= WORTH,
         };
-        let is_worth = chunks.last().map_or(values >= WORTH, is_worth);
         match step > 0 && is_worth && group.kind != Kind::String {
             true => self.append_even(chunks, group, Times { step, ..times }),
             false => self.append_listed(chunks, group),
@@ -162,11 +166,12 @@ impl Store {
     }
 
     /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before uses, if that is no
-    /// more than the most there can be. One that may be the only one of its form does not get more than it needs.
+    /// more than the most there can be. Where that one is of another form, or was not filled, nobody knows what follows:
+    /// then it gets no more than it needs.
     fn begin(&mut self, chunks: &mut Vec<Chunk>, kind: Kind, step: i64, room: (usize, usize)) {
         let (wanted, most) = room;
-        let alike = |chunk: &&Chunk| (chunk.step == 0) == (step == 0);
-        let before = chunks.last().filter(alike);
+        let is_full = |chunk: &&Chunk| chunk.step == step && (step == 0 || chunk.free().0 < 8);
+        let before = chunks.last().filter(is_full);
         let before = before.map_or(0, |chunk| chunk.used as usize);
         let room = wanted.max((2 * before).min(most));
         let fits = |slab: &Vec<u8>| slab.capacity() - slab.len() >= room;
@@ -531,6 +536,22 @@ mod tests {
         assert_eq!(times, *all(&store, &chunks, Kind::Integer).times);
         assert!(!store.append(&mut chunks, &group(Kind::Integer, &points[..16])));
         assert!(!store.append(&mut chunks, &group(Kind::Float, &points[32..])));
+    }
+
+    #[test]
+    fn a_few_values_at_a_time_do_not_become_many_chunks() {
+        for n in 1..20 {
+            let (mut store, mut chunks, mut start) = (Store::default(), Vec::new(), 0);
+            for i in 0..4000 {
+                let times = ascending(start, n, 1 + i % 3, usize::MAX);
+                start = times[n - 1] + 10;
+                let points = points(Kind::Float, &times);
+                assert!(store.append(&mut chunks, &group(Kind::Float, &points)));
+            }
+            let bytes = store.slabs.iter().map(Vec::len).sum::<usize>();
+            let all = bytes + chunks.len() * size_of::<Chunk>();
+            assert!(all < 19 * 4000 * n, "{n} at a time: {}", all / 4000 / n);
+        }
     }
 
     #[test]
