@@ -472,8 +472,11 @@ pub const MANUAL: &[(&str, &str)] = &[
          milliseconds, before it is in the log, is not seen. \
          A shard that it drops meanwhile is told. Servers up to 1.7 keep a log whose points are in .tsm files already \
          if they were started between the two: what is deleted of these points then comes back, here as at the next \
-         start of the server, and nothing in the files tells.\n\nShards that meta.db marks as deleted are left out and \
-         counted, unless --deleted is given; shards that it does not know are exported with a warning.",
+         start of the server, and nothing in the files tells.\n\nThere can be more points than queries find: a DELETE that \
+         meets a snapshot makes servers of 1.6 forget a series in a shard whose files have its points. They are \
+         printed, and queries find them again once a point of that series and shard is written.\n\nShards that \
+         meta.db marks as deleted are left out and counted, unless --deleted is given; shards that it does not know \
+         are exported with a warning.",
     ),
     (
         "INCREMENTS",
