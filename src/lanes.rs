@@ -2,7 +2,7 @@
 //!
 //! One thread feeds, some work, and the caller's own thread takes the results. What has been fed and not yet been
 //! taken is bounded, in number and in cost, so memory is bounded however unequal the work is. A result that is ready
-//! before its turn waits for it.
+//! before its turn waits for it; of one that is long in the making parts can be taken before the rest is there.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -31,8 +31,10 @@ impl Bounds {
 /// What a place in the line holds.
 enum Place<W, R> {
     Todo(W),
-    Doing,
-    Done(R),
+    /// Perhaps a part of the result, which has not been taken.
+    Doing(Option<R>),
+    /// The last part, and perhaps the one before it.
+    Done(Option<R>, R),
 }
 
 struct State<W, R> {
@@ -47,24 +49,25 @@ struct State<W, R> {
     is_closed: bool,
     /// Nobody wants anything any more.
     is_stopped: bool,
-    /// Threads that sleep: feeding, taking.
-    sleeping: [usize; 2],
+    /// Threads that sleep: feeding, taking, working at something of which a part has to be taken first.
+    sleeping: [usize; 3],
     /// By number, whether a worker sleeps.
     idle: Vec<bool>,
 }
 
-/// Who can sleep, workers aside.
+/// Who can sleep, idle workers aside.
 #[derive(Clone, Copy)]
 enum Who {
     Feeder,
     Taker,
+    Worker,
 }
 
 /// The line between the threads.
 struct Line<W, R> {
     bounds: Bounds,
     state: Mutex<State<W, R>>,
-    bells: [Condvar; 2],
+    bells: [Condvar; 3],
     /// One for each worker.
     calls: Vec<Condvar>,
 }
@@ -82,7 +85,7 @@ impl<W, R> Line<W, R> {
                 cost: 0,
                 is_closed: false,
                 is_stopped: false,
-                sleeping: [0; 2],
+                sleeping: [0; 3],
                 idle: vec![false; bounds.jobs.get()],
             }),
             bells: Default::default(),
@@ -103,10 +106,10 @@ impl<W, R> Line<W, R> {
         state
     }
 
-    /// Wake one who sleeps; a bell that nobody hears is not rung, as it costs a call of the system.
+    /// Wake those who sleep; a bell that nobody hears is not rung, as it costs a call of the system.
     fn wake(&self, who: Who, state: &Guard<'_, W, R>) {
         if state.sleeping[who as usize] > 0 {
-            self.bells[who as usize].notify_one();
+            self.bells[who as usize].notify_all();
         }
     }
 
@@ -182,6 +185,12 @@ impl<W, R> Line<W, R> {
         self.wake_all();
     }
 
+    /// Whether a piece costs more than half of all that may be under way: then there is no second one at the same time,
+    /// the first worker does all of them, and memory that the allocator keeps for its thread is used again.
+    fn is_heavy(&self, cost: usize) -> bool {
+        cost > self.bounds.cost / 2
+    }
+
     /// The next piece of work that nobody has begun with, and its number, for the worker that asks.
     fn begin(&self, worker: usize) -> Option<(usize, W)> {
         let mut state = self.lock();
@@ -192,11 +201,20 @@ impl<W, R> Line<W, R> {
             state.begun = state.begun.max(state.taken);
             let (at, is_closed) = (state.begun - state.taken, state.is_closed);
             match state.line.get_mut(at) {
-                Some((place @ Place::Todo(_), _)) => {
-                    let place = std::mem::replace(place, Place::Doing);
+                Some((Place::Todo(_), cost)) if worker > 0 && self.is_heavy(*cost) => {
+                    state = self.rest(worker, state);
+                }
+                Some((place @ Place::Todo(_), cost)) => {
+                    let place = std::mem::replace(place, Place::Doing(None));
+                    let is_heavy = self.is_heavy(*cost);
                     state.begun += 1;
+                    let (begun, following) = (state.begun, state.line.len() - (at + 1));
+                    if is_heavy {
+                        // Others have seen it, and gone to sleep before what follows.
+                        (0..following).for_each(|_| self.call(&mut state));
+                    }
                     if let Place::Todo(work) = place {
-                        return Some((state.begun - 1, work));
+                        return Some((begun - 1, work));
                     }
                 }
                 Some(_) => state.begun += 1,
@@ -206,22 +224,53 @@ impl<W, R> Line<W, R> {
         }
     }
 
+    /// Put a part of a result in its place, once the one before it has been taken; `false` if nobody wants it any more.
+    fn part(&self, number: usize, part: R) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.is_stopped {
+                return false;
+            }
+            let at = number - state.taken;
+            match state.line.get_mut(at) {
+                Some((Place::Doing(place @ None), _)) => {
+                    *place = Some(part);
+                    if at == 0 {
+                        self.wake(Who::Taker, &state);
+                    }
+                    return true;
+                }
+                _ => state = self.sleep(Who::Worker, state),
+            }
+        }
+    }
+
     fn end(&self, number: usize, result: R) {
         let mut state = self.lock();
         let at = number - state.taken;
         if let Some((place, _)) = state.line.get_mut(at) {
-            *place = Place::Done(result);
+            let part = match place {
+                Place::Doing(part) => part.take(),
+                _ => None,
+            };
+            *place = Place::Done(part, result);
         }
         if at == 0 {
             self.wake(Who::Taker, &state);
         }
     }
 
-    /// The next result; nothing if there is none left.
+    /// The next result, or part of one; nothing if there is none left.
     fn take(&self) -> Option<R> {
         let mut state = self.lock();
         loop {
-            if let Some((Place::Done(_), _)) = state.line.front() {
+            if let Some((Place::Doing(part) | Place::Done(part, _), _)) = state.line.front_mut()
+                && let Some(part) = part.take()
+            {
+                self.wake(Who::Worker, &state);
+                return Some(part);
+            }
+            if let Some((Place::Done(..), _)) = state.line.front() {
                 let (place, cost) = state.line.pop_front()?;
                 state.taken += 1;
                 state.cost -= cost;
@@ -229,7 +278,7 @@ impl<W, R> Line<W, R> {
                 if state.line.len() * 2 <= self.bounds.window.get() {
                     self.wake(Who::Feeder, &state);
                 }
-                if let Place::Done(result) = place {
+                if let Place::Done(_, result) = place {
                     return Some(result);
                 }
             }
@@ -272,7 +321,7 @@ impl<W, R> Feed<'_, W, R> {
 
     /// Add a result that needs no work, in its turn; `false` if nobody wants it any more.
     pub fn done(&self, result: R) -> bool {
-        self.0.put(Place::Done(result), 0)
+        self.0.put(Place::Done(None, result), 0)
     }
 
     /// Wait until all that was fed has been taken; `false` if nobody wants anything any more.
@@ -281,11 +330,24 @@ impl<W, R> Feed<'_, W, R> {
     }
 }
 
+/// Where parts of a result go, while it is made.
+pub struct Parts<'a, W, R> {
+    line: &'a Line<W, R>,
+    number: usize,
+}
+
+impl<W, R> Parts<'_, W, R> {
+    /// Hand over the next part, once the one before it has been taken; `false` if nobody wants it any more.
+    pub fn put(&self, part: R) -> bool {
+        self.line.part(self.number, part)
+    }
+}
+
 /// Feed work, have it done, take the results in order.
 ///
 /// `worker` is asked once in each thread for what does the work. An error of `take` ends everything; work that is
 /// under way then is finished and forgotten. `feed` is told by the answers of [`Feed`], and should return.
-pub fn run<W: Send, R: Send, D: FnMut(W) -> R, E>(
+pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E>(
     bounds: Bounds,
     feed: impl FnOnce(&Feed<'_, W, R>) + Send,
     worker: impl Fn() -> D + Sync,
@@ -305,7 +367,7 @@ pub fn run<W: Send, R: Send, D: FnMut(W) -> R, E>(
                 let _alarm = Alarm(line);
                 let mut work = worker();
                 while let Some((number, piece)) = line.begin(own) {
-                    line.end(number, work(piece));
+                    line.end(number, work(piece, &Parts { line, number }));
                 }
             });
         }
@@ -338,6 +400,12 @@ mod tests {
         (0..rounds).fold(n, |n, _| std::hint::black_box(n))
     }
 
+    /// The same, with the number in some parts before.
+    fn spin_in_parts(n: u64, parts: &Parts<'_, u64, u64>) -> u64 {
+        (0..n % 4).for_each(|_| assert!(parts.put(spin(n))));
+        spin(n)
+    }
+
     #[test]
     fn what_is_under_way_stays_within_bounds() {
         let (fed, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -355,7 +423,7 @@ mod tests {
             Ok::<_, Infallible>(())
         };
         // Three cost nine, a fourth one would cost too much.
-        run(bounds(4, 8, 11), feed, || |n| n, take).unwrap();
+        run(bounds(4, 8, 11), feed, || |n, _| n, take).unwrap();
         let most = most.load(Ordering::SeqCst);
         // The taker has counted a moment after it took.
         assert!((1..=4).contains(&most), "{most}");
@@ -371,7 +439,7 @@ mod tests {
             all.push(n);
             Ok::<_, Infallible>(())
         };
-        run(bounds(2, 4, 10), feed, || |n| n, take).unwrap();
+        run(bounds(2, 4, 10), feed, || |n, _| n, take).unwrap();
         assert_eq!((0..9).collect::<Vec<u64>>(), all);
     }
 
@@ -382,7 +450,44 @@ mod tests {
             assert!(!feed.done(7) && !feed.wait());
         };
         let take = |n| if n == 100 { Err(n) } else { Ok(()) };
-        assert_eq!(Err(100), run(bounds(3, 6, 99), feed, || |n| n, take));
+        assert_eq!(Err(100), run(bounds(3, 6, 99), feed, || |n, _| n, take));
+    }
+
+    #[test]
+    fn no_more_than_two_parts_are_made_before_the_first_is_taken() {
+        let (made, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let most = AtomicUsize::new(0);
+        let feed = |feed: &Feed<'_, u64, u64>| assert!(feed.put(0, 1) && feed.put(1, 1));
+        let work = |n, parts: &Parts<'_, _, _>| {
+            for _ in 0..500 * (1 - n) {
+                let ahead = made.fetch_add(1, Ordering::SeqCst) + 1 - taken.load(Ordering::SeqCst);
+                most.fetch_max(ahead, Ordering::SeqCst);
+                assert!(parts.put(n));
+            }
+            n
+        };
+        let take = |_| {
+            spin(7);
+            taken.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(())
+        };
+        run(bounds(2, 4, 99), feed, || work, take).unwrap();
+        let most = most.load(Ordering::SeqCst);
+        // The taker has counted a moment after it took: one more is with it.
+        assert!((1..=3).contains(&most), "{most}");
+        assert_eq!(502, taken.into_inner());
+    }
+
+    #[test]
+    fn who_makes_parts_is_told_that_nobody_wants_them() {
+        let feed = |feed: &Feed<'_, u64, u64>| {
+            feed.put(7, 1);
+        };
+        let work = |n, parts: &Parts<'_, _, _>| {
+            while parts.put(n) {}
+            n
+        };
+        assert_eq!(Err(7), run(bounds(2, 4, 9), feed, || work, Err));
     }
 
     #[test]
@@ -402,7 +507,7 @@ mod tests {
             taken.fetch_add(1, Ordering::SeqCst);
             Ok::<_, Infallible>(())
         };
-        run(bounds(2, 4, 99), feed, || |n| n, take).unwrap();
+        run(bounds(2, 4, 99), feed, || |n, _| n, take).unwrap();
         assert_eq!(50, taken.into_inner());
     }
 
@@ -414,7 +519,7 @@ mod tests {
                 feed.put(n, 1);
             })
         };
-        let work = |n| if n == 500 { panic!("on purpose") } else { n };
+        let work = |n, _: &Parts<'_, _, _>| if n == 500 { panic!("on purpose") } else { n };
         let _ = run(bounds(3, 6, 99), feed, || work, |_| Ok::<_, Infallible>(()));
     }
 
@@ -435,8 +540,10 @@ mod tests {
                 all.push(n);
                 Ok::<_, Infallible>(())
             };
-            run(bounds(jobs, window, cost), feed, || spin, take).unwrap();
-            prop_assert_eq!(works.iter().map(|work| work.0).collect::<Vec<_>>(), all);
+            run(bounds(jobs, window, cost), feed, || spin_in_parts, take).unwrap();
+            let times = |work: &(u64, bool, usize)| if work.1 { work.0 % 4 + 1 } else { 1 };
+            let expected = works.iter().flat_map(|work| (0..times(work)).map(|_| work.0));
+            prop_assert_eq!(expected.collect::<Vec<_>>(), all);
         }
     }
 }

@@ -31,11 +31,11 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Byte strings one behind the other in one buffer, perhaps with something between them.
+/// Byte strings in one buffer, perhaps with something between them.
 #[derive(Clone, Debug, Default)]
 pub struct Strings {
     bytes: Vec<u8>,
-    /// Where each string starts and ends in `bytes`; ascending.
+    /// Where each string starts and ends in `bytes`; ascending unless they were given another order.
     spans: Vec<(usize, usize)>,
 }
 
@@ -96,12 +96,15 @@ impl Strings {
     /// Keep the first `n` strings only.
     pub fn truncate(&mut self, n: usize) {
         self.spans.truncate(n);
-        let end = self.spans.last().map_or(0, |span| span.1);
-        self.bytes.truncate(end);
+        let ends = self.spans.iter().map(|span| span.1);
+        self.bytes.truncate(ends.max().unwrap_or(0));
     }
 
     /// Keep the strings whose position `keep` answers with true. It is asked once for each, in order.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        if !self.spans.is_sorted() {
+            return retain(&mut self.spans, keep);
+        }
         let (mut kept, mut filled) = (0, 0);
         for i in 0..self.spans.len() {
             let (start, end) = self.spans[i];
@@ -113,6 +116,12 @@ impl Strings {
             }
         }
         self.truncate(kept);
+    }
+
+    /// Keep the strings at these positions only, in this order. The others go on taking memory.
+    pub fn arrange(&mut self, positions: &[usize]) {
+        let span = |i: &usize| self.spans.get(*i).copied();
+        self.spans = positions.iter().filter_map(span).collect();
     }
 
     /// Give back memory that holds nothing.
@@ -137,6 +146,12 @@ impl Strings {
         let (Some(&(start, _)), Some(&(_, end))) = (spans.first(), spans.last()) else {
             return;
         };
+        if !spans.is_sorted() {
+            let strings = spans
+                .iter()
+                .filter_map(|span| other.bytes.get(span.0..span.1));
+            return strings.for_each(|string| self.push(string));
+        }
         let base = self.bytes.len();
         self.bytes
             .extend_from_slice(other.bytes.get(start..end).unwrap_or_default());
@@ -320,6 +335,23 @@ mod tests {
             some.retain(|i| mask >> i & 1 == 1);
             assert_eq!(strings(&kept), some);
         }
+    }
+
+    #[test]
+    fn strings_in_another_order_are_as_any_others() {
+        let mut some = strings(&["one", "two", "", "four"]);
+        some.arrange(&[3, 1, 2]);
+        assert_eq!(strings(&["four", "two", ""]), some);
+        let mut more = strings(&["x"]);
+        more.extend(&some, 0..2);
+        assert_eq!(strings(&["x", "four", "two"]), more);
+        let mut less = some.clone();
+        less.truncate(1);
+        assert_eq!(strings(&["four"]), less);
+        some.retain(|i| i != 1);
+        assert_eq!(strings(&["four", ""]), some);
+        some.push(b"five");
+        assert_eq!(strings(&["four", "", "five"]), some);
     }
 
     #[test]

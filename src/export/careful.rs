@@ -8,6 +8,7 @@ use crate::lp::frame::Framer;
 use crate::lp::number;
 use crate::rows::Values;
 
+use super::outlet::Outlet;
 use super::print::{LINE, Lane, TIMES};
 use super::walk::Walk;
 use super::{Lost, Report, Unprintable};
@@ -31,7 +32,7 @@ pub fn print(
     series: &[u8],
     lanes: &[Lane],
     clocks: &[Vec<i64>],
-    out: &mut Vec<u8>,
+    out: &mut Outlet<'_>,
     report: &mut Report,
 ) {
     let zeros = vec![Lost::default(); lanes.len()];
@@ -39,7 +40,7 @@ pub fn print(
         series,
         lanes,
         clocks,
-        out,
+        out: Vec::new(),
         report,
         is_careful: escape::splits_early(series),
         counts: Counts {
@@ -48,7 +49,7 @@ pub fn print(
             cut: zeros,
         },
     };
-    writer.joined();
+    writer.joined(out);
     let Counts { floats, times, cut } = writer.counts;
     let lost = floats.into_iter().zip(times).zip(cut);
     for (lane, ((floats, times), cut)) in lanes.iter().zip(lost) {
@@ -96,14 +97,15 @@ struct Writer<'a> {
     series: &'a [u8],
     lanes: &'a [Lane],
     clocks: &'a [Vec<i64>],
-    out: &'a mut Vec<u8>,
+    /// The lines of one time.
+    out: Vec<u8>,
     report: &'a mut Report,
     is_careful: bool,
     counts: Counts,
 }
 
 impl Writer<'_> {
-    fn joined(&mut self) {
+    fn joined(&mut self, out: &mut Outlet<'_>) {
         let (lanes, clocks) = (self.lanes, self.clocks);
         let (mut next, mut walk) = (vec![0; lanes.len()], Walk::default());
         walk.begin(lanes, clocks);
@@ -117,6 +119,9 @@ impl Writer<'_> {
                     }
                 }
                 self.end(line, time);
+                out.text().push(&self.out);
+                self.out.clear();
+                out.line_ended();
             }
         }
     }
@@ -135,7 +140,7 @@ impl Writer<'_> {
         let start = self.out.len();
         self.out.push(if line.fields == 0 { b' ' } else { b',' });
         self.out.extend_from_slice(&lane.name);
-        if !value(&lane.values, row, self.out) {
+        if !value(&lane.values, row, &mut self.out) {
             self.out.truncate(start);
             return self.lose(|counts| &mut counts.floats, i, (row, time));
         }
@@ -192,7 +197,7 @@ impl Writer<'_> {
 
     fn close(&mut self, fields: u64, time: i64) {
         self.out.push(b' ');
-        number::signed(time, self.out);
+        number::signed(time, &mut self.out);
         self.out.push(b'\n');
         self.report.points += 1;
         self.report.values += fields;

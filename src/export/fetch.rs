@@ -46,6 +46,13 @@ impl Fetcher {
         });
     }
 
+    /// Give back memory beyond so many bytes, and what was read into it.
+    pub fn shrink(&mut self, most: usize) {
+        if self.capacity() > most {
+            self.windows.clear();
+        }
+    }
+
     /// How much memory it takes.
     pub fn capacity(&self) -> usize {
         self.windows

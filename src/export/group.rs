@@ -13,7 +13,7 @@ use crate::tsm::shard::Logged;
 
 use super::Options;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::weigh::{self, Sweep, weight};
+use super::weigh::{self, Sum, Sweep, weight};
 
 /// Weight of a slice with few fields and of a unit of short series. A thousand numbers weigh 1 and take 16 KB decoded.
 pub(super) const LIGHT: usize = 32;
@@ -187,14 +187,21 @@ impl Group {
         self.admit(to);
         let series = unit.name(&self.series);
         let parts = unit.parts.len();
+        let (mut sum, mut before) = (Sum::default(), 0..0);
         let runs = self.begun.iter().filter_map(|i| self.runs.get(*i));
         let mut runs = runs.peekable();
         while let Some(run) = runs.next() {
             let (field, pieces) = (run.field, unit.pieces.len());
-            self.pieces(run, from, to, unit);
+            let held = sum.values;
+            self.pieces(run, from, to, unit, &mut sum);
             while let Some(run) = runs.next_if(|run| run.field == field) {
-                self.pieces(run, from, to, unit);
+                self.pieces(run, from, to, unit, &mut sum);
             }
+            let own = pieces..unit.pieces.len();
+            if !unit.spans(&before).eq(unit.spans(&own)) {
+                sum.times += sum.values - held;
+            }
+            before = own;
             if let Some(field) = self.fields.get(field)
                 && unit.pieces.len() > pieces
             {
@@ -211,7 +218,9 @@ impl Group {
         });
         // A series weighs something even if it has but one value.
         unit.weight += weight;
+        unit.widest = unit.widest.max(sum.memory());
         unit.text += weight * self.text;
+        unit.strings += sum.strings;
         self.done += weight;
         self.advance(to, last);
     }
@@ -227,14 +236,16 @@ impl Group {
         }
     }
 
-    fn pieces(&self, run: &Run, from: i64, to: i64, unit: &mut Unit) {
+    /// Add the pieces of a run, and what they come to.
+    fn pieces(&self, run: &Run, from: i64, to: i64, unit: &mut Unit, sum: &mut Sum) {
         let entries = self.entries(run);
         let end = entries.partition_point(|entry| entry.min <= to);
         let met = entries.get(..end).unwrap_or_default().iter();
         let first = unit.pieces.len();
         let deleted = unit.deleted.len();
         for entry in met.filter(|entry| entry.max >= from) {
-            unit.strings += weigh::strings(run.origin, entry);
+            sum.values += weight(run.origin, entry, run.thousands);
+            sum.strings += weigh::strings(run.origin, entry);
             unit.pieces.push(Piece {
                 origin: run.origin,
                 entry: *entry,

@@ -9,6 +9,7 @@ mod clock;
 mod fetch;
 mod group;
 pub mod judge;
+pub mod outlet;
 pub mod pipeline;
 pub mod plan;
 mod print;
@@ -29,6 +30,7 @@ use crate::lp::glob::Glob;
 use crate::rows::{Kind, Strings};
 use crate::tsm::shard::{Shard, Trouble};
 
+use outlet::Outlet;
 use plan::Planner;
 use text::Text;
 use unit::Unit;
@@ -244,8 +246,10 @@ impl<'a> Export<'a> {
         if !self.planner.next(&mut self.unit, report)? {
             return Ok(false);
         }
+        let mut keep = |_: &mut Text| {};
+        let mut out = Outlet::new(out, &mut keep);
         self.worker
-            .run(&self.unit, self.shard, self.options, out, report)?;
+            .run(&self.unit, self.shard, self.options, &mut out, report)?;
         Ok(true)
     }
 }

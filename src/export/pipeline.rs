@@ -9,24 +9,23 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gzip::Packer;
-use crate::lanes::{self, Bounds, Feed};
+use crate::lanes::{self, Bounds, Feed, Parts};
 use crate::tsm::shard::{Disk, Opening, Remark, Shard, Trouble};
 
 use super::catalog::Listed;
+use super::outlet::{Outlet, PART};
 use super::plan::Planner;
 use super::text::Text;
 use super::unit::Unit;
+use super::weigh;
 use super::work::Worker;
 use super::{Options, Report};
 
-/// What units under way may take together: unpacked values, and their text.
-const BUDGET: usize = 32 << 20;
-/// What a thousand values may take of it.
-const WEIGHT: usize = 16 << 10;
-/// What a byte of packed strings may take beyond its weight: it can hold 22, and they become as much text.
-const STRING: usize = 44;
-/// Buffers up to this size are used again.
-const KEPT: usize = 2 << 20;
+/// What units under way may take together: unpacked values, and text that nobody has taken.
+const BUDGET: usize = 12 << 20;
+/// Buffers are used again up to this size each, and as many as take this much together: what is given back to the
+/// allocator stays with the thread that it is from.
+const KEPT: (usize, usize) = (4 << 20, 32 << 20);
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +83,12 @@ fn taken<T: Default>(pool: &Mutex<Vec<T>>) -> T {
     pool.pop().unwrap_or_default()
 }
 
-fn given<T>(pool: &Mutex<Vec<T>>, buffer: T) {
+fn given<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.push(buffer);
+    let (own, held) = (size(&buffer), pool.iter().map(&size).sum::<usize>());
+    if own <= KEPT.0 && own + held <= KEPT.1 {
+        pool.push(buffer);
+    }
 }
 
 /// Export all shards. `take` gets what comes out, and gives back the text it has done with; an error of it ends
@@ -107,45 +109,77 @@ pub fn run<E>(
     let worker = || {
         let (mut worker, pool) = (Worker::default(), &pool);
         let mut packer = means.level.map(Packer::new);
-        move |work: Work| Event::Piece(worked(work, &mut worker, packer.as_mut(), options, pool))
+        move |work: Work, parts: &Parts<'_, _, _>| {
+            let packer = packer.as_mut();
+            Event::Piece(worked(work, &mut worker, packer, (options, pool), parts))
+        }
     };
     lanes::run(Bounds::new(means.jobs, BUDGET), walk, worker, |event| {
         if let Some(text) = take(event)? {
-            recycle(&pool, text);
+            pool.recycle(text);
         }
         Ok(())
     })
 }
 
-fn recycle(pool: &Pool, mut text: Text) {
-    if text.capacity() <= KEPT {
+impl Pool {
+    fn text(&self) -> Text {
+        taken(&self.texts)
+    }
+
+    fn unit(&self) -> Unit {
+        taken(&self.units)
+    }
+
+    /// Have a text to use again.
+    fn recycle(&self, mut text: Text) {
         text.clear();
-        given(&pool.texts, text);
+        given(&self.texts, text, Text::capacity);
+    }
+
+    fn recycle_unit(&self, mut unit: Unit) {
+        unit.clear();
+        given(&self.units, unit, Unit::memory);
     }
 }
 
 fn worked(
     work: Work,
     worker: &mut Worker,
-    packer: Option<&mut Packer>,
-    options: &Options,
-    pool: &Pool,
+    mut packer: Option<&mut Packer>,
+    (options, pool): (&Options, &Pool),
+    parts: &Parts<'_, Work, Event>,
 ) -> Piece {
     let Work {
         shard,
-        mut unit,
+        unit,
         mut piece,
     } = work;
-    let done = worker.run(&unit, &shard, options, &mut piece.text, &mut piece.report);
+    let mut hand_on = |text: &mut Text| {
+        let mut part = Piece {
+            text: mem::replace(text, pool.text()),
+            done: piece.done,
+            ..Piece::default()
+        };
+        pack(&mut part.text, packer.as_deref_mut(), pool);
+        // Where nobody wants it, what follows is not wanted either, and soon over.
+        let _ = parts.put(Event::Piece(part));
+    };
+    let mut out = Outlet::new(&mut piece.text, &mut hand_on);
+    let done = worker.run(&unit, &shard, options, &mut out, &mut piece.report);
     piece.failed = done.err();
-    unit.clear();
-    given(&pool.units, unit);
-    if let Some(packer) = packer.filter(|_| !piece.text.is_empty()) {
-        let mut packed = taken(&pool.texts);
-        packed.with(|out| packer.member(piece.text.bytes(), out));
-        recycle(pool, mem::replace(&mut piece.text, packed));
-    }
+    pool.recycle_unit(unit);
+    pack(&mut piece.text, packer, pool);
     piece
+}
+
+/// Make a gzip member of a text, if it is to be compressed.
+fn pack(text: &mut Text, packer: Option<&mut Packer>, pool: &Pool) {
+    if let Some(packer) = packer.filter(|_| !text.is_empty()) {
+        let mut packed = pool.text();
+        packed.with(|out| packer.member(text.bytes(), out));
+        pool.recycle(mem::replace(text, packed));
+    }
 }
 
 /// Goes through the shards.
@@ -236,19 +270,21 @@ impl<'a, 'b> Walker<'a, 'b> {
         let mut done = self.done(listed, planner.passed());
         loop {
             let mut piece = Piece {
-                text: taken(&self.pool.texts),
+                text: self.pool.text(),
                 done,
                 ..Piece::default()
             };
             let ahead = self.done(listed, planner.passed());
-            let mut unit: Unit = taken(&self.pool.units);
+            let mut unit = self.pool.unit();
             let more = planner.next(&mut unit, &mut piece.report);
             // What nothing follows is not worth saying.
             if matches!(more, Ok(true)) {
                 piece.done = ahead;
                 done = ahead;
             }
-            let cost = unit.weight * WEIGHT + unit.text + unit.strings * STRING;
+            // One part waits while the next one is made.
+            let text = unit.text + weigh::unpacked(unit.strings);
+            let cost = unit.widest + text.min(2 * PART);
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

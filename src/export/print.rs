@@ -6,8 +6,8 @@ use crate::lp::{cell, escape};
 use crate::rows::Values;
 
 use super::clock::{Sections, Stamp, stamp};
+use super::outlet::Outlet;
 use super::sheet::Sheet;
-use super::text::Text;
 use super::walk::Walk;
 use super::{Report, careful};
 
@@ -45,8 +45,6 @@ pub struct Printer {
     walk: Walk,
     active: Vec<usize>,
     stamps: Vec<Stamp>,
-    /// For what is not written at once.
-    bytes: Vec<u8>,
 }
 
 impl Printer {
@@ -59,7 +57,7 @@ impl Printer {
         lanes: &[Lane],
         beats: &[usize],
         sections: &mut Sections,
-        out: &mut Text,
+        out: &mut Outlet<'_>,
         report: &mut Report,
     ) {
         self.begin(series, lanes);
@@ -85,14 +83,12 @@ impl Printer {
         series: &[u8],
         lanes: &[Lane],
         clocks: &[Vec<i64>],
-        out: &mut Text,
+        out: &mut Outlet<'_>,
         report: &mut Report,
     ) {
         let ends = |times: &Vec<i64>| times.first().copied().zip(times.last().copied());
         if !is_plain(series, lanes, clocks.iter().filter_map(ends)) {
-            self.bytes.clear();
-            careful::print(series, lanes, clocks, &mut self.bytes, report);
-            return out.push(&self.bytes);
+            return careful::print(series, lanes, clocks, out, report);
         }
         self.begin(series, lanes);
         let Self {
@@ -151,6 +147,7 @@ pub fn is_plain(
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::Text;
     use super::super::{Finding, Unprintable};
     use super::*;
     use crate::rows::Strings;
@@ -186,13 +183,27 @@ mod tests {
             clocks.extend(clock.is_none().then_some(times));
             all.push(lane);
         }
-        let (mut out, mut report) = (Text::default(), Report::default());
-        Printer::default().joined(series.as_bytes(), &all, &clocks, &mut out, &mut report);
-        let (mut plain, mut rule) = (Vec::new(), Report::default());
-        careful::print(series.as_bytes(), &all, &clocks, &mut plain, &mut rule);
-        assert!(plain == out.bytes());
+        let (out, report) = whole(|out, report| {
+            Printer::default().joined(series.as_bytes(), &all, &clocks, out, report);
+        });
+        let (plain, rule) =
+            whole(|out, report| careful::print(series.as_bytes(), &all, &clocks, out, report));
+        assert!(plain == out);
         assert_eq!((rule.points, rule.values), (report.points, report.values));
         (String::from_utf8(plain).unwrap(), report)
+    }
+
+    /// All text that is handed on, and what is left behind it.
+    fn whole(print: impl FnOnce(&mut Outlet<'_>, &mut Report)) -> (Vec<u8>, Report) {
+        let (mut all, mut text, mut report) = (Vec::new(), Text::default(), Report::default());
+        let mut hand_on = |text: &mut Text| {
+            assert!(text.bytes().ends_with(b"\n"));
+            all.extend_from_slice(text.bytes());
+            text.clear();
+        };
+        print(&mut Outlet::new(&mut text, &mut hand_on), &mut report);
+        all.extend_from_slice(text.bytes());
+        (all, report)
     }
 
     fn left_out(report: &Report) -> Vec<(Unprintable, u64)> {

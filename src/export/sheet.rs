@@ -5,12 +5,16 @@
 
 use crate::lp::cell::{self, Cell};
 use crate::lp::escape;
-use crate::rows::Values;
+use crate::rows::{Strings, Values};
 
 use super::clock::Stamp;
+use super::outlet::Outlet;
 use super::print::Lane;
 use super::slot::{Cells, Form, ROWS, Slot};
 use super::text::{BLOCK, Pen, Text, WIDE};
+
+/// Room for lines that are put at a time, unless a single one takes more.
+const ROOM: usize = 512 << 10;
 
 /// What all rows have in common up to some place, and what comes then.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,7 @@ impl Sheet {
         next: &mut [usize],
         lanes: &[Lane],
         mut stamps: &[Stamp],
-        out: &mut Text,
+        out: &mut Outlet<'_>,
     ) {
         while !stamps.is_empty() {
             let mut rows = stamps.len();
@@ -107,7 +111,13 @@ impl Sheet {
             let strings = active.iter().filter_map(|i| self.slots.get(*i));
             let strings: usize = strings.map(Slot::strings).sum();
             let room = rows * width + strings + escape::STRING_SLACK;
-            self.put(now, room, lanes, out);
+            match room <= ROOM {
+                true => {
+                    self.put(now, 0, room, lanes, out.text());
+                    out.line_ended();
+                }
+                false => self.put_wide(now, width, active, lanes, out),
+            }
             active.iter().for_each(|&i| {
                 if let Some(at) = next.get_mut(i) {
                     *at += rows;
@@ -157,10 +167,49 @@ impl Sheet {
         len
     }
 
-    /// Append one line for each stamp, in so much room.
-    fn put(&self, stamps: &[Stamp], room: usize, lanes: &[Lane], out: &mut Text) {
-        let Some(parts) = self.parts() else {
-            return self.put_any(stamps, room, lanes, out);
+    /// Append one line for each stamp, as many at a time as find room; `width` is how long one can be, strings aside.
+    fn put_wide(
+        &self,
+        stamps: &[Stamp],
+        width: usize,
+        active: &[usize],
+        lanes: &[Lane],
+        out: &mut Outlet<'_>,
+    ) {
+        let texts = active
+            .iter()
+            .map(|i| (self.slots.get(*i), values(Some(*i), lanes)));
+        let texts: Vec<_> = texts
+            .filter_map(|(slot, values)| match values? {
+                Values::String(strings) => Some((slot?, strings)),
+                _ => None,
+            })
+            .collect();
+        let long = |row| {
+            let longest = |(slot, strings): &(&Slot, &Strings)| slot.string(row, strings);
+            width + texts.iter().map(longest).sum::<usize>()
+        };
+        let mut row = 0;
+        while row < stamps.len() {
+            let (mut room, mut end) = (escape::STRING_SLACK + long(row), row + 1);
+            while end < stamps.len() {
+                let more = long(end);
+                if room + more > ROOM {
+                    break;
+                }
+                (room, end) = (room + more, end + 1);
+            }
+            let now = stamps.get(row..end).unwrap_or_default();
+            self.put(now, row, room, lanes, out.text());
+            out.line_ended();
+            row = end;
+        }
+    }
+
+    /// Append one line for each stamp, in so much room. The first one is that of row `from`.
+    fn put(&self, stamps: &[Stamp], from: usize, room: usize, lanes: &[Lane], out: &mut Text) {
+        let Some(parts) = self.parts(from) else {
+            return self.put_any(stamps, from, room, lanes, out);
         };
         let pen = out.pen(room);
         let (last, parts) = parts.split_last().unwrap_or((&NO_PART, &[]));
@@ -170,12 +219,13 @@ impl Sheet {
         }
     }
 
-    /// What the steps put, if there are only numbers.
-    fn parts(&self) -> Option<Vec<Part<'_>>> {
-        self.steps.iter().map(|step| self.part(step)).collect()
+    /// What the steps put from this row on, if there are only numbers.
+    fn parts(&self, from: usize) -> Option<Vec<Part<'_>>> {
+        let steps = self.steps.iter();
+        steps.map(|step| self.part(step, from)).collect()
     }
 
-    fn part<'a>(&'a self, step: &'a Step) -> Option<Part<'a>> {
+    fn part<'a>(&'a self, step: &'a Step, from: usize) -> Option<Part<'a>> {
         let (cells, lens, at) = match step.slot {
             Some(slot) => self.slots.get(slot)?.cells()?,
             None => NO_CELLS,
@@ -190,14 +240,14 @@ impl Sheet {
             tail_len: step.tail_len,
             cells,
             lens,
-            at,
+            at: at + from,
         })
     }
 
     /// The same for any values.
-    fn put_any(&self, stamps: &[Stamp], room: usize, lanes: &[Lane], out: &mut Text) {
+    fn put_any(&self, stamps: &[Stamp], from: usize, room: usize, lanes: &[Lane], out: &mut Text) {
         let mut pen = out.pen(room);
-        for (row, stamp) in stamps.iter().enumerate() {
+        for (row, stamp) in (from..).zip(stamps) {
             for step in &self.steps {
                 if step.blocks.0 < step.blocks.1 {
                     let (from, to) = step.blocks;

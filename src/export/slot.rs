@@ -86,6 +86,12 @@ impl Slot {
         self.strings
     }
 
+    /// How long the string of a row, of those that were made ready, can become.
+    pub fn string(&self, row: usize, values: &Strings) -> usize {
+        let at = self.start + self.at + row;
+        2 * values.open(at).1 + 2
+    }
+
     /// The text that all rows have, if it is short.
     pub fn common(&self) -> Option<&[u8]> {
         match self.is_text {

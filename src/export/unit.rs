@@ -61,7 +61,9 @@ pub struct Unit {
     pub deleted: Vec<(i64, i64)>,
     /// What it may take to decode it all, in thousands of values.
     pub weight: usize,
-    /// How long the text may become, in bytes.
+    /// What the values of a single slice may take in memory, in bytes: one after the other is decoded.
+    pub widest: usize,
+    /// How long the text may become, strings aside, in bytes.
     pub text: usize,
     /// Bytes of packed strings. How much they hold is not known before they are read.
     pub strings: usize,
@@ -76,8 +78,26 @@ impl Unit {
         self.names.clear();
         self.deleted.clear();
         self.weight = 0;
+        self.widest = 0;
         self.text = 0;
         self.strings = 0;
+    }
+
+    /// The first and the last time of each of these pieces.
+    pub fn spans(&self, pieces: &Range<usize>) -> impl Iterator<Item = (i64, i64)> {
+        let pieces = self.pieces.get(pieces.clone()).unwrap_or_default();
+        pieces
+            .iter()
+            .map(|piece| (piece.entry.min, piece.entry.max))
+    }
+
+    /// How much memory it takes.
+    pub fn memory(&self) -> usize {
+        self.slices.capacity() * size_of::<Slice>()
+            + self.parts.capacity() * size_of::<Part>()
+            + self.pieces.capacity() * size_of::<Piece>()
+            + self.names.capacity()
+            + self.deleted.capacity() * size_of::<(i64, i64)>()
     }
 
     /// Append a name.

@@ -10,6 +10,15 @@ use crate::tsm::shard::Member;
 
 use super::unit::Origin;
 
+/// What the values of a weight of 1 may take with all that is needed to print them, and what their times, in bytes.
+const VALUES: usize = 10 << 10;
+const TIMES: usize = 8 << 10;
+/// What a byte of packed strings can hold.
+const STRING: usize = 22;
+
+/// A block of so many bytes weighs more than its values could say.
+const LARGE: u32 = 256 << 10;
+
 /// Passes over the blocks of a slice in the order in which they begin.
 #[derive(Default)]
 pub struct Sweep {
@@ -65,7 +74,7 @@ impl Density {
         let Some(entry) = entries.get(entries.len() / 2) else {
             return 0;
         };
-        if entries.len() < 2 * self.blocks {
+        if entries.len() < 2 * self.blocks || entry.size > LARGE {
             return 0;
         }
         self.blocks = entries.len();
@@ -85,6 +94,28 @@ pub fn strings(origin: Origin, entry: &Entry) -> usize {
     match origin {
         Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => entry.size as usize,
         _ => 0,
+    }
+}
+
+/// How many bytes so many bytes of packed strings may hold.
+pub fn unpacked(strings: usize) -> usize {
+    strings * STRING
+}
+
+/// What the blocks of a slice come to.
+#[derive(Default)]
+pub struct Sum {
+    /// The weight of all, and of those whose times are hardly those of the field before.
+    pub values: usize,
+    pub times: usize,
+    /// Bytes of packed strings.
+    pub strings: usize,
+}
+
+impl Sum {
+    /// What they may take in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        self.values * VALUES + self.times * TIMES + unpacked(self.strings)
     }
 }
 

@@ -14,15 +14,15 @@ use crate::tsm::{Error, ErrorKind, ReadError};
 
 use super::clock::Sections;
 use super::fetch::Fetcher;
+use super::outlet::Outlet;
 use super::print::{self, Lane, Printer};
-use super::text::Text;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
 use super::{Finding, Oddity, Options, Report, Unprintable, careful};
 
 /// Memory that a worker may keep from unit to unit.
 const KEPT: usize = 1 << 20;
 /// Weight of a unit that leaves more memory behind than it is worth to keep.
-const HEAVY: usize = 128;
+const HEAVY: usize = 64;
 
 /// Clocks or fields among which the same times are looked for. To miss them costs time, not lines.
 const RECENT: usize = 32;
@@ -75,13 +75,13 @@ struct Found {
 }
 
 impl Worker {
-    /// Append the text of a unit to `out`, whole lines. On an error `out` ends with the slice before.
+    /// Append the text of a unit to `out`, whole lines. On an error it ends with the slice before.
     pub fn run(
         &mut self,
         unit: &Unit,
         shard: &Shard,
         options: &Options,
-        out: &mut Text,
+        out: &mut Outlet<'_>,
         report: &mut Report,
     ) -> Result<(), Trouble> {
         let mut job = Job {
@@ -96,13 +96,18 @@ impl Worker {
             .slices
             .iter()
             .try_for_each(|slice| self.slice(slice, &mut job, out));
-        if done.is_err() || unit.weight > HEAVY || self.fetcher.capacity() > KEPT {
+        if done.is_err() || unit.weight > HEAVY {
             *self = Self::default();
         }
         done
     }
 
-    fn slice(&mut self, slice: &Slice, job: &mut Job<'_>, out: &mut Text) -> Result<(), Trouble> {
+    fn slice(
+        &mut self,
+        slice: &Slice,
+        job: &mut Job<'_>,
+        out: &mut Outlet<'_>,
+    ) -> Result<(), Trouble> {
         let unit = job.unit;
         let series = unit.bytes(&slice.series);
         self.sections.advance();
@@ -121,7 +126,7 @@ impl Worker {
         Ok(())
     }
 
-    fn print(&mut self, series: &[u8], out: &mut Text, report: &mut Report) {
+    fn print(&mut self, series: &[u8], out: &mut Outlet<'_>, report: &mut Report) {
         let Self {
             lanes,
             sections,
@@ -353,10 +358,11 @@ impl Worker {
             None => self.merger.fresh(block.kind()),
         };
         let before = column.values.len();
-        let done = block
-            .values(n, &mut column.values)
+        let (kind_read, done) = (block.kind(), block.values(n, &mut column.values));
+        let done = done
             .map_err(damage)
             .and_then(|()| in_time(section.extremes(), entry).map_err(damage));
+        self.fetcher.shrink(KEPT);
         if let Err(err) = done {
             column.values.truncate(before);
             match is_direct {
@@ -369,7 +375,7 @@ impl Worker {
             .extremes()
             .filter(|_| is_its_first(task.slice, piece))
         {
-            tell_odd(ends, entry, (kind, block.kind()), member, task, job);
+            tell_odd(ends, entry, (kind, kind_read), member, task, job);
         }
         if is_direct {
             found.last = section.extremes().map(|ends| ends.1).or(found.last);

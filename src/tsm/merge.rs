@@ -119,8 +119,9 @@ impl Column {
     }
 }
 
-/// Append the values of two settled columns of one type; where both have a value, that of `new`.
-pub fn newest(old: &Column, new: &Column, out: &mut Column) {
+/// Append the values of two settled columns of one type, which is not that of strings; where both have a value, that of
+/// `new`.
+fn newest(old: &Column, new: &Column, out: &mut Column) {
     let times = (&old.times[..], &new.times[..], &mut out.times);
     match (&old.values, &new.values, &mut out.values) {
         (Values::Float(a), Values::Float(b), Values::Float(out)) => interleave(times, (a, b, out)),
@@ -133,7 +134,7 @@ pub fn newest(old: &Column, new: &Column, out: &mut Column) {
         (Values::Boolean(a), Values::Boolean(b), Values::Boolean(out)) => {
             interleave(times, (a, b, out));
         }
-        _ => by_runs(old, new, out),
+        _ => debug_assert!(false, "columns of two types, or of strings"),
     }
 }
 
@@ -160,29 +161,32 @@ fn interleave<T: Copy>(
     values.extend_from_slice(b.get(j..).unwrap_or_default());
 }
 
-/// [`newest`] for any values.
-fn by_runs(old: &Column, new: &Column, out: &mut Column) {
+/// [`newest`] for strings: those of the longer column stay where they are, the others come behind them. The merged column,
+/// and the one that is not needed any more.
+fn newest_strings(old: Column, new: Column) -> (Column, Column) {
+    let old_stays = old.values.memory() >= new.values.memory();
+    let (mut out, other) = if old_stays { (old, new) } else { (new, old) };
+    let (mut times, mut order) = (Vec::new(), Vec::new());
     let (mut i, mut j) = (0, 0);
-    while let (Some(a), Some(b)) = (old.times.get(i..), new.times.get(j..)) {
-        let (Some(&first), Some(&other)) = (a.first(), b.first()) else {
+    loop {
+        let (own, others) = (out.times.get(i), other.times.get(j));
+        let Some(time) = own.into_iter().chain(others).min() else {
             break;
         };
-        if first < other {
-            let n = a.iter().take_while(|t| **t < other).count();
-            out.extend(old, i..i + n);
-            i += n;
-        } else if other < first {
-            let n = b.iter().take_while(|t| **t < first).count();
-            out.extend(new, j..j + n);
-            j += n;
-        } else {
-            let n = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-            out.extend(new, j..j + n);
-            (i, j) = (i + n, j + n);
-        }
+        let (is_own, is_others) = (own == Some(time), others == Some(time));
+        times.push(*time);
+        order.push(match is_own && !(is_others && old_stays) {
+            true => i,
+            false => out.len() + j,
+        });
+        (i, j) = (i + usize::from(is_own), j + usize::from(is_others));
     }
-    out.extend(old, i..old.len());
-    out.extend(new, j..new.len());
+    out.values.extend(&other.values, 0..other.len());
+    if let Values::String(strings) = &mut out.values {
+        strings.arrange(&order);
+    }
+    out.times = times;
+    (out, other)
 }
 
 /// The values of a settled column at times that are not among `times`.
@@ -288,6 +292,11 @@ impl Merger {
             old.extend(&new, 0..new.len());
             self.reclaim(new);
             return old;
+        }
+        if old.kind() == Kind::String {
+            let (merged, other) = newest_strings(old, new);
+            self.reclaim(other);
+            return merged;
         }
         let mut out = self.fresh(old.kind());
         newest(&old, &new, &mut out);

@@ -3,6 +3,8 @@
 //! The files are forged. Of each rule there is a small case that always runs, and one of the size that the rule is
 //! about, which takes longer. The output is counted and hashed as it comes, and thrown away.
 
+mod heavy;
+
 use std::fs;
 use std::io::Read;
 use std::path::Path;

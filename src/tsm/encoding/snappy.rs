@@ -9,6 +9,9 @@ mod elements;
 use super::varint;
 use crate::tsm::ErrorKind;
 
+/// So many bytes are better not moved.
+const LARGE: usize = 1 << 20;
+
 /// Why compressed data does not unpack.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -46,6 +49,10 @@ pub enum Fault {
 pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
     let (claimed, elements) = checked(packed)?;
     let start = out.len();
+    if claimed >= LARGE {
+        // What is merged with it comes behind it: memory that is not used yet costs nothing, to move all of it does.
+        out.reserve_exact(claimed + claimed / 8);
+    }
     out.resize(start + claimed, 0);
     let done = elements::unpack(elements, out.get_mut(start..).unwrap_or_default());
     done.map_err(|fault| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::gather::Opened;
 use super::{Logged, Opening, Remark, Shard, Trouble};
-use crate::lanes::{self, Bounds, Feed};
+use crate::lanes::{self, Bounds, Feed, Parts};
 use crate::tsm::{Note, ReadError, wal};
 
 /// A log of less than so many bytes is read as fast as threads are started.
@@ -36,7 +36,8 @@ impl Shard {
             let feed = |feed: &Feed<'_, _, _>| {
                 let _ = segments.all(|segment| feed.put(segment, 0));
             };
-            lanes::run(Bounds::new(how.jobs, 0), feed, || Segment::read, &mut add)?;
+            let read = || |segment, _: &Parts<'_, _, _>| Segment::read(segment);
+            lanes::run(Bounds::new(how.jobs, 0), feed, read, &mut add)?;
         }
         let logged = |entry: wal::Entry| Logged {
             key: entry.key.into(),

@@ -1,0 +1,31 @@
+//! Where lines go: a text that is handed on whenever it has grown long, so that it is never all in memory.
+
+use super::text::Text;
+
+/// How long a text becomes before it is handed on.
+pub const PART: usize = 5 << 18;
+
+/// A text, and who takes it before it is complete.
+pub struct Outlet<'a> {
+    text: &'a mut Text,
+    hand_on: &'a mut dyn FnMut(&mut Text),
+}
+
+impl<'a> Outlet<'a> {
+    /// `hand_on` is given each long text, whole lines, and leaves what the next ones are to be appended to.
+    pub fn new(text: &'a mut Text, hand_on: &'a mut dyn FnMut(&mut Text)) -> Self {
+        Self { text, hand_on }
+    }
+
+    /// Where to append.
+    pub fn text(&mut self) -> &mut Text {
+        self.text
+    }
+
+    /// A line has ended: hand on what there is, if it is much.
+    pub fn line_ended(&mut self) {
+        if self.text.len() >= PART {
+            (self.hand_on)(self.text);
+        }
+    }
+}
