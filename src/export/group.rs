@@ -177,17 +177,17 @@ impl Group {
         self.from.is_some()
     }
 
-    /// Add the next slice to `unit`. `last` is the last time that is wanted.
-    pub(super) fn slice(&mut self, last: i64, unit: &mut Unit) {
+    /// Add the next slice to `unit`; what its blocks come to. `last` is the last time that is wanted.
+    pub(super) fn slice(&mut self, last: i64, unit: &mut Unit) -> Sum {
+        let (mut sum, mut before) = (Sum::default(), 0..0);
         let Some(from) = self.from else {
-            return;
+            return sum;
         };
         self.admit(from);
         let (to, weight) = self.cut(from, last);
         self.admit(to);
         let series = unit.name(&self.series);
         let parts = unit.parts.len();
-        let (mut sum, mut before) = (Sum::default(), 0..0);
         let runs = self.begun.iter().filter_map(|i| self.runs.get(*i));
         let mut runs = runs.peekable();
         while let Some(run) = runs.next() {
@@ -218,11 +218,10 @@ impl Group {
         });
         // A series weighs something even if it has but one value.
         unit.weight += weight;
-        unit.widest = unit.widest.max(sum.memory());
         unit.text += weight * self.text;
-        unit.strings += sum.strings;
         self.done += weight;
         self.advance(to, last);
+        sum
     }
 
     /// Runs that have something at `time` or before have begun.

@@ -17,7 +17,6 @@ use super::outlet::{Outlet, PART};
 use super::plan::Planner;
 use super::text::Text;
 use super::unit::Unit;
-use super::weigh;
 use super::work::Worker;
 use super::{Options, Report};
 
@@ -283,8 +282,7 @@ impl<'a, 'b> Walker<'a, 'b> {
                 done = ahead;
             }
             // One part waits while the next one is made.
-            let text = unit.text + weigh::unpacked(unit.strings);
-            let cost = unit.widest + text.min(2 * PART);
+            let cost = unit.widest + (unit.text + unit.strings).min(2 * PART);
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

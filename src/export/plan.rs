@@ -1,6 +1,8 @@
 //! Which blocks make up which line? Walks the indexes of all files of a shard and its log together, gathers the
 //! fields of a series, and fills units with its slices.
 
+use std::mem;
+
 use crate::lp::escape::{self, Place};
 use crate::tsm::index::Cursor;
 use crate::tsm::key::{self, Key};
@@ -10,7 +12,7 @@ use crate::tsm::tombstone;
 use super::group::{Group, LIGHT, TEXT, is_deleted};
 use super::twins::Twins;
 use super::unit::{Origin, Unit};
-use super::weigh::Density;
+use super::weigh::{Density, Scales};
 use super::{Finding, Oddity, Options, Report};
 
 /// Keys that are passed by before that is worth an empty unit.
@@ -30,6 +32,7 @@ pub struct Planner<'a> {
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
     twins: Twins,
+    scales: Scales,
     /// How far the walk was before the group, and behind it; in bytes of blocks.
     before: u64,
     behind: u64,
@@ -78,6 +81,7 @@ impl<'a> Planner<'a> {
             group: Group::default(),
             measurement: (Vec::new(), options.measurements.is_empty()),
             twins: Twins::default(),
+            scales: Scales::default(),
             before: 0,
             behind: 0,
         })
@@ -110,7 +114,13 @@ impl<'a> Planner<'a> {
                     return Ok(gathered == Gathered::Nothing || !unit.slices.is_empty());
                 }
             }
-            self.group.slice(self.options.last, unit);
+            let first = unit.pieces.len();
+            let sum = self.group.slice(self.options.last, unit);
+            let pieces = unit.pieces.get(first..).unwrap_or_default();
+            let strings = self.scales.strings(self.shard, pieces, sum.strings);
+            report.bytes += mem::take(&mut self.scales.read);
+            unit.strings += strings;
+            unit.widest = unit.widest.max(sum.memory(strings));
         }
         Ok(true)
     }

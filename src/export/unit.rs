@@ -65,7 +65,7 @@ pub struct Unit {
     pub widest: usize,
     /// How long the text may become, strings aside, in bytes.
     pub text: usize,
-    /// Bytes of packed strings. How much they hold is not known before they are read.
+    /// How many bytes the strings may be.
     pub strings: usize,
 }
 

@@ -6,15 +6,21 @@ use std::collections::BinaryHeap;
 use crate::rows::Kind;
 use crate::tsm::block::{self, Block};
 use crate::tsm::index::Entry;
-use crate::tsm::shard::Member;
+use crate::tsm::shard::{Member, Shard};
 
-use super::unit::Origin;
+use super::unit::{Origin, Piece};
 
 /// What the values of a weight of 1 may take with all that is needed to print them, and what their times, in bytes.
 const VALUES: usize = 10 << 10;
 const TIMES: usize = 8 << 10;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
+
+/// Packed strings of which it does not matter how many bytes they hold.
+const FEW: usize = 4 << 10;
+/// So many bytes of a block have its times in them, as a rule; and so many of its values say how long strings are.
+const START: u64 = 4 << 10;
+const HEADER: u64 = 6;
 
 /// A block of so many bytes weighs more than its values could say.
 const LARGE: u32 = 256 << 10;
@@ -98,12 +104,12 @@ pub fn strings(origin: Origin, entry: &Entry) -> usize {
 }
 
 /// How many bytes so many bytes of packed strings may hold.
-pub fn unpacked(strings: usize) -> usize {
+fn unpacked(strings: usize) -> usize {
     strings * STRING
 }
 
 /// What the blocks of a slice come to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Sum {
     /// The weight of all, and of those whose times are hardly those of the field before.
     pub values: usize,
@@ -113,9 +119,56 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// What they may take in memory, in bytes.
-    pub fn memory(&self) -> usize {
-        self.values * VALUES + self.times * TIMES + unpacked(self.strings)
+    /// What they may take in memory, in bytes, with so many bytes of strings.
+    pub fn memory(&self, strings: usize) -> usize {
+        self.values * VALUES + self.times * TIMES + strings
+    }
+}
+
+/// Finds out how long strings are that have not been read.
+#[derive(Debug, Default)]
+pub struct Scales {
+    start: Vec<u8>,
+    /// Bytes that were read.
+    pub read: u64,
+}
+
+impl Scales {
+    /// How many bytes of strings these pieces hold, `packed` when packed.
+    pub fn strings(&mut self, shard: &Shard, pieces: &[Piece], packed: usize) -> usize {
+        if packed <= FEW {
+            return unpacked(packed);
+        }
+        let strings = pieces.iter().map(|piece| {
+            let most = unpacked(strings(piece.origin, &piece.entry));
+            let Origin::File(file, _) = piece.origin else {
+                return most;
+            };
+            let member = shard.members.get(file).filter(|_| most > 0);
+            let claimed = member.and_then(|member| self.claimed(member, &piece.entry));
+            most.min(claimed.unwrap_or(most))
+        });
+        strings.sum()
+    }
+
+    /// What a block says of its strings. What is wrong with it is told when its turn comes.
+    fn claimed(&mut self, member: &Member, entry: &Entry) -> Option<usize> {
+        let size = u64::from(entry.size);
+        let start = self.bytes(member, entry.offset, START.min(size))?;
+        let at = block::values_at(start)?;
+        let values = start.get(usize::try_from(at).ok()?..).unwrap_or_default();
+        if values.len() as u64 >= HEADER.min(size.checked_sub(at)?) {
+            return block::string_bytes(values);
+        }
+        let rest = HEADER.min(size - at);
+        let values = self.bytes(member, entry.offset.checked_add(at)?, rest)?;
+        block::string_bytes(values)
+    }
+
+    fn bytes(&mut self, member: &Member, at: u64, len: u64) -> Option<&[u8]> {
+        member.file.bytes(at, len, &mut self.start).ok()?;
+        self.read += len;
+        Some(&self.start)
     }
 }
 

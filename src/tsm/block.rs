@@ -14,6 +14,9 @@ use super::encoding::{boolean, float, integer, string, timestamp};
 use super::{Bytes, Error, ErrorKind};
 use crate::rows::{Kind, Values};
 
+/// Bytes of the checksum.
+const CHECKSUM: usize = 4;
+
 /// The type with this number in blocks and in the index.
 pub fn kind(code: u8) -> Option<Kind> {
     Some(match code {
@@ -24,6 +27,20 @@ pub fn kind(code: u8) -> Option<Kind> {
         4 => Kind::Unsigned,
         _ => return None,
     })
+}
+
+/// Where the values of a block stand, by the first bytes of its frame; nothing if these are too few.
+pub fn values_at(start: &[u8]) -> Option<u64> {
+    let mut rest = Bytes::new(start, 0);
+    rest.take(CHECKSUM + 1).ok()?;
+    let times = rest.uvarint().ok()?;
+    rest.at().checked_add(times)
+}
+
+/// How many bytes the strings of a block are, with their lengths, by the first bytes of its values; nothing if these do
+/// not say. It may not be true: no checksum has been looked at.
+pub fn string_bytes(values: &[u8]) -> Option<usize> {
+    string::claimed(values)
 }
 
 /// A block whose checksum is right, not unpacked yet.
@@ -168,6 +185,14 @@ mod tests {
         for (payload, times, values) in payloads() {
             assert_eq!(Ok((times, values)), decoded(&framed(&hex(payload)), 5));
         }
+    }
+
+    #[test]
+    fn the_values_are_found_by_the_first_bytes() {
+        let hello = framed(&hex("03091c16345785d8a000001006140568656c6c6f"));
+        let at = values_at(&hello[..6]).unwrap() as usize;
+        assert_eq!((15, Some(6)), (at, string_bytes(&hello[at..at + 2])));
+        assert_eq!(None, values_at(&hello[..5]));
     }
 
     #[test]

@@ -87,6 +87,11 @@ fn header(packed: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(claimed).ok()?, packed.get(width..)?))
 }
 
+/// How many bytes come out by the words of data that starts with `start`; nothing if they are not there.
+pub fn claimed(start: &[u8]) -> Option<usize> {
+    Some(header(start)?.0)
+}
+
 /// Whether data of `length` compressed bytes can start with `start`: whether it claims neither too much nor too little.
 pub fn plausible(length: usize, start: &[u8]) -> Result<(), ErrorKind> {
     let Ok((claimed, _)) = varint::read(start) else {

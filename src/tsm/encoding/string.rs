@@ -21,6 +21,12 @@ pub fn decode(mut section: Bytes<'_>, n: usize, out: &mut Strings) -> Result<(),
     })
 }
 
+/// How many bytes the strings of a section are by its own words, with their lengths; nothing if `start` does not say.
+pub fn claimed(start: &[u8]) -> Option<usize> {
+    let (code, packed) = start.split_first()?;
+    snappy::claimed(packed).filter(|_| code >> 4 == 1)
+}
+
 /// Append where the `n` strings are that stand in `unpacked`, itself at `start`.
 fn split(
     unpacked: &[u8],
@@ -79,6 +85,16 @@ mod tests {
         ] {
             let n = strings.len();
             assert_eq!(Ok(strings), decoded(&testing::hex(section), n), "{section}");
+        }
+    }
+
+    #[test]
+    fn a_section_says_how_long_its_strings_are() {
+        let section = testing::strings(&[vec![b'a'; 300], vec![]]);
+        assert_eq!(Some(303), claimed(&section));
+        assert_eq!(Some(303), claimed(&section[..3]));
+        for start in [&section[..2], &section[..0], &[0x20, 1, 0]] {
+            assert_eq!(None, claimed(start));
         }
     }
 
