@@ -3,7 +3,7 @@
 use super::text::Text;
 
 /// How long a text becomes before it is handed on.
-pub const PART: usize = 5 << 18;
+pub const PART: usize = 5 << 17;
 
 /// A text, and who takes it before it is complete.
 pub struct Outlet<'a> {

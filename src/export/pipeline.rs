@@ -281,8 +281,8 @@ impl<'a, 'b> Walker<'a, 'b> {
                 piece.done = ahead;
                 done = ahead;
             }
-            // One part waits while the next one is made.
-            let cost = unit.widest + (unit.text + unit.strings).min(2 * PART);
+            // While a part is made one waits and one is taken.
+            let cost = unit.widest + (unit.text + unit.strings).min(3 * PART);
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

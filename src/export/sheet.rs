@@ -14,7 +14,7 @@ use super::slot::{Cells, Form, ROWS, Slot};
 use super::text::{BLOCK, Pen, Text, WIDE};
 
 /// Room for lines that are put at a time, unless a single one takes more.
-const ROOM: usize = 512 << 10;
+const ROOM: usize = 256 << 10;
 
 /// What all rows have in common up to some place, and what comes then.
 #[derive(Clone, Copy, Debug)]

@@ -346,8 +346,8 @@ fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share
         (2000, 6000, 3000),
         (report.points, report.values, report.blocks)
     );
-    // Eleven blocks of each of three fields, and what is left over.
-    assert_eq!(BTreeSet::from([22, 2000 % 22]), sizes);
+    // Seven blocks of each of three fields, and what is left over.
+    assert_eq!(BTreeSet::from([14, 2000 % 14]), sizes);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn blocks_of_many_values_make_slices_of_few_blocks() {
     let (sizes, report) = pieces(&long_series(13, 2000));
     assert_eq!((26_000, 39), (report.points, report.blocks));
     // Each weighs as much as two of a thousand values.
-    assert_eq!(BTreeSet::from([6 * 2000, 2000]), sizes);
+    assert_eq!(BTreeSet::from([4 * 2000, 2000]), sizes);
 }
 
 #[test]

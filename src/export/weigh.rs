@@ -12,7 +12,7 @@ use super::unit::{Origin, Piece};
 
 /// What the values of a weight of 1 may take with all that is needed to print them, and what their times, in bytes.
 const VALUES: usize = 10 << 10;
-const TIMES: usize = 8 << 10;
+const TIMES: usize = 16 << 10;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
 
