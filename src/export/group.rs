@@ -245,7 +245,7 @@ impl Group {
         let deleted = unit.deleted.len();
         for entry in met.filter(|entry| entry.max >= from) {
             sum.values += weight(run.origin, entry, run.thousands);
-            sum.strings += weigh::strings(run.origin, entry);
+            sum.has_strings |= weigh::strings(run.origin, entry) > 0;
             unit.pieces.push(Piece {
                 origin: run.origin,
                 entry: *entry,

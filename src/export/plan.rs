@@ -117,7 +117,10 @@ impl<'a> Planner<'a> {
             let first = unit.pieces.len();
             let sum = self.group.slice(self.options.last, unit);
             let pieces = unit.pieces.get(first..).unwrap_or_default();
-            let strings = self.scales.strings(self.shard, pieces, sum.strings);
+            let strings = match sum.has_strings {
+                true => self.scales.strings(self.shard, pieces),
+                false => 0,
+            };
             report.bytes += mem::take(&mut self.scales.read);
             unit.strings += strings;
             unit.widest = unit.widest.max(sum.memory(strings));

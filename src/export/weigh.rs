@@ -16,8 +16,8 @@ const TIMES: usize = 16 << 10;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
 
-/// Packed strings of which it does not matter how many bytes they hold.
-const FEW: usize = 4 << 10;
+/// A block of which it does not matter how many bytes of strings it holds.
+const SMALL: u32 = 512;
 /// So many bytes of a block have its times in them, as a rule; and so many of its values say how long strings are.
 const START: u64 = 4 << 10;
 const HEADER: u64 = 6;
@@ -103,19 +103,14 @@ pub fn strings(origin: Origin, entry: &Entry) -> usize {
     }
 }
 
-/// How many bytes so many bytes of packed strings may hold.
-fn unpacked(strings: usize) -> usize {
-    strings * STRING
-}
-
 /// What the blocks of a slice come to.
 #[derive(Debug, Default)]
 pub struct Sum {
     /// The weight of all, and of those whose times are hardly those of the field before.
     pub values: usize,
     pub times: usize,
-    /// Bytes of packed strings.
-    pub strings: usize,
+    /// Whether there are strings among them.
+    pub has_strings: bool,
 }
 
 impl Sum {
@@ -134,25 +129,26 @@ pub struct Scales {
 }
 
 impl Scales {
-    /// How many bytes of strings these pieces hold, `packed` when packed.
-    pub fn strings(&mut self, shard: &Shard, pieces: &[Piece], packed: usize) -> usize {
-        if packed <= FEW {
-            return unpacked(packed);
-        }
-        let strings = pieces.iter().map(|piece| {
-            let most = unpacked(strings(piece.origin, &piece.entry));
-            let Origin::File(file, _) = piece.origin else {
-                return most;
+    /// How many bytes of strings these pieces may hold.
+    pub fn strings(&mut self, shard: &Shard, pieces: &[Piece]) -> usize {
+        let strings = pieces.iter().map(|Piece { origin, entry, .. }| {
+            let most = STRING * strings(*origin, entry);
+            let member = match origin {
+                Origin::File(file, _) if most > 0 => shard.members.get(*file),
+                _ => None,
             };
-            let member = shard.members.get(file).filter(|_| most > 0);
-            let claimed = member.and_then(|member| self.claimed(member, &piece.entry));
-            most.min(claimed.unwrap_or(most))
+            let member = member.filter(|_| entry.size > SMALL);
+            let claimed = member.and_then(|member| self.claimed(member, entry));
+            claimed.map_or(most, |claimed| claimed.min(most))
         });
         strings.sum()
     }
 
     /// What a block says of its strings. What is wrong with it is told when its turn comes.
     fn claimed(&mut self, member: &Member, entry: &Entry) -> Option<usize> {
+        if entry.fault(&member.file.blocks()).is_some() {
+            return None;
+        }
         let size = u64::from(entry.size);
         let start = self.bytes(member, entry.offset, START.min(size))?;
         let at = block::values_at(start)?;
