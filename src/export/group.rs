@@ -18,7 +18,7 @@ use super::weigh::{self, Sum, Sweep, weight};
 /// Weight of a slice with few fields and of a unit of short series. A thousand numbers weigh 1 and take 16 KB decoded.
 pub(super) const LIGHT: usize = 32;
 /// Text that a unit of short series and a slice with few fields become, as far as that can be foreseen. Little enough
-/// that sixteen of them may be under way.
+/// that some fifteen of them may be under way.
 pub(super) const TEXT: usize = 1 << 19;
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1024;
