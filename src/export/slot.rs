@@ -27,6 +27,8 @@ pub struct Slot {
     uniform: Option<u64>,
     /// Decimals that the latest short float had.
     decimals: usize,
+    /// None of the latest floats was short.
+    are_long: bool,
     is_text: bool,
     /// How long the strings of all rows can become together.
     strings: usize,
@@ -57,6 +59,7 @@ impl Default for Slot {
             lens: [0; ROWS],
             uniform: None,
             decimals: 0,
+            are_long: false,
             is_text: false,
             strings: 0,
             is_same: false,
@@ -72,6 +75,7 @@ impl Slot {
         self.name.extend_from_slice(name);
         (self.start, self.end) = (0, 0);
         self.uniform = None;
+        self.are_long = false;
         self.strings = 0;
         self.is_text = matches!(values, Values::String(_));
     }
@@ -177,23 +181,26 @@ impl Slot {
     /// Which floats are short, a bit for each: with as many decimals as the latest ones had, or with those that the
     /// first one has that is not short then.
     fn shorts(&mut self, values: &[f64], shorts: &mut [Short; ROWS]) -> u64 {
-        let found = cell::are_short(values, self.decimals, shorts);
-        let first = found.trailing_ones() as usize;
-        let Some(other) = values.get(first) else {
-            return found;
-        };
-        let mut cell = [0; cell::SIZE];
-        let n = cell::float(*other, &mut cell);
-        let Some(decimals) = cell::decimals(cell.get(..n).unwrap_or_default()) else {
-            return found;
-        };
-        let mut others = *shorts;
-        let more = cell::are_short(values, decimals, &mut others);
-        if more.count_ones() <= found.count_ones() {
-            return found;
+        // Floats that measure something stay long: then a look at the first one is enough.
+        if self.are_long
+            && values
+                .first()
+                .is_some_and(|first| decimals(*first).is_none())
+        {
+            return 0;
         }
-        (self.decimals, *shorts) = (decimals, others);
-        more
+        let mut found = cell::are_short(values, self.decimals, shorts);
+        let first = found.trailing_ones() as usize;
+        if let Some(decimals) = values.get(first).and_then(|other| decimals(*other)) {
+            let mut others = *shorts;
+            let more = cell::are_short(values, decimals, &mut others);
+            if more.count_ones() > found.count_ones() {
+                (self.decimals, *shorts) = (decimals, others);
+                found = more;
+            }
+        }
+        self.are_long = found == 0;
+        found
     }
 
     #[inline(always)]
@@ -253,6 +260,13 @@ impl Slot {
         }
         n
     }
+}
+
+/// How many decimals a float has, if it has few digits.
+fn decimals(value: f64) -> Option<usize> {
+    let mut cell = [0; cell::SIZE];
+    let n = cell::float(value, &mut cell);
+    cell::decimals(cell.get(..n).unwrap_or_default())
 }
 
 fn integer(value: i64, cell: &mut Cell) -> usize {

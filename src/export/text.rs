@@ -13,6 +13,9 @@ pub const WIDE: usize = 3 * BLOCK;
 /// Room for such a line, and more than any step reaches behind the end of what it copies.
 const SLACK: usize = WIDE + 2 * BLOCK;
 
+/// How long a text becomes without being moved.
+const LONG: usize = 1 << 20;
+
 /// Text that grows. What is cleared keeps its memory.
 #[derive(Clone, Debug, Default)]
 pub struct Text {
@@ -76,7 +79,12 @@ impl Text {
 
     #[cold]
     fn grow(&mut self, wanted: usize) {
-        self.bytes.resize(wanted.next_multiple_of(1 << 16), 0);
+        let wanted = wanted.next_multiple_of(1 << 16);
+        if self.bytes.capacity() < wanted {
+            // What grows at once is not copied, and what is not used need not be there.
+            self.bytes.reserve(LONG.max(wanted) - self.bytes.len());
+        }
+        self.bytes.resize(wanted, 0);
     }
 }
 

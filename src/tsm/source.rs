@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
@@ -70,10 +71,15 @@ impl Source {
 
     /// The bytes from the first to the last, in order.
     pub fn reader(&self) -> Reader {
-        Reader {
-            source: self.clone(),
-            at: 0,
-        }
+        self.part(0..self.len)
+    }
+
+    /// The bytes from one offset up to another one, in order.
+    pub fn part(&self, offsets: Range<u64>) -> Reader {
+        let mut source = self.clone();
+        source.len = source.len.min(offsets.end);
+        let at = source.len.min(offsets.start);
+        Reader { source, at }
     }
 }
 
@@ -82,7 +88,7 @@ fn truncated(at: u64, missing: u64) -> ReadError {
     Error::new(at, ErrorKind::Truncated { missing }).into()
 }
 
-/// A [`Source`] read from start to end.
+/// A [`Source`], or a part of it, read from start to end.
 #[derive(Debug)]
 pub struct Reader {
     source: Source,
@@ -127,7 +133,10 @@ mod tests {
         assert_eq!("offset 3: 1 bytes are missing", err.to_string());
         let mut all = Vec::new();
         source.reader().read_to_end(&mut all).unwrap();
-        assert_eq!(b"23456".to_vec(), all);
+        source.part(1..3).read_to_end(&mut all).unwrap();
+        source.part(3..9).read_to_end(&mut all).unwrap();
+        source.part(7..9).read_to_end(&mut all).unwrap();
+        assert_eq!(b"234563456".to_vec(), all);
     }
 
     #[test]

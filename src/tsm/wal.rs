@@ -7,6 +7,7 @@
 //!
 //! Nothing protects an entry but what snappy and its own lengths happen to notice.
 
+mod cuts;
 mod entry;
 mod hash;
 #[cfg(test)]
@@ -14,14 +15,16 @@ mod model;
 mod segment;
 mod series;
 mod store;
+mod window;
 
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io::Read;
 
+pub use cuts::Cuts;
 use entry::{Body, Group};
 use hash::Seed;
-use segment::{Segment, Unpacked};
+use segment::Segment;
 use series::Series;
 pub use store::{Chunk, Store};
 
@@ -29,18 +32,29 @@ use super::{Error, ErrorKind, Note, ReadError};
 
 type All = HashMap<Box<[u8]>, Series, Seed>;
 
-/// What one segment says. Segments do not need each other to be read.
+/// Reads segments, or parts of them. Its memory is used again from entry to entry.
 #[derive(Debug, Default)]
+pub struct Reader {
+    packed: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What a segment says, or some entries of it that follow each other. None needs another one to be read.
+#[derive(Debug)]
 pub struct Part {
+    /// What is odd.
+    pub notes: Vec<Note>,
+    /// Whether all of it was read. If not, what stands before the damage counts, and nothing behind it does.
+    pub done: Result<(), ReadError>,
     series: All,
     store: Store,
-    /// Types and bodies of the entries that delete, in order: they hold for older segments as well.
+    /// Types and bodies of the entries that delete, in order: they hold for older parts as well.
     deletions: Vec<(u8, Vec<u8>)>,
 }
 
 /// What a server would hold in memory after reading the log of a shard.
 ///
-/// Add what the segments say from oldest to newest. A deletion removes what was written before it in the log and never
+/// Add what the segments say from the oldest to the newest one. A deletion removes what was written before it in the log and never
 /// touches TSM files: their own deletions are in their tombstones.
 #[derive(Debug, Default)]
 pub struct Cache {
@@ -58,38 +72,45 @@ pub struct Entry {
     pub chunks: Vec<Chunk>,
 }
 
-impl Part {
-    /// Apply the entries of a segment.
+impl Reader {
+    /// What the entries of a segment say from offset `at` on.
     ///
-    /// `last` says that no later segment holds anything: only there an entry may be cut short, as a crash leaves it.
-    /// After an error the entries before the damage stay applied, and none behind it are.
-    pub fn replay(
+    /// `last` says that nothing follows in the log: only there an entry may be cut short, as a crash leaves it.
+    pub fn read(&mut self, segment: impl Read, at: u64, last: bool) -> Part {
+        let mut part = Part {
+            notes: Vec::new(),
+            done: Ok(()),
+            series: All::default(),
+            store: Store::default(),
+            deletions: Vec::new(),
+        };
+        part.done = self.apply(segment, at, last, &mut part);
+        part
+    }
+
+    fn apply(
         &mut self,
         segment: impl Read,
+        at: u64,
         last: bool,
-        notes: &mut Vec<Note>,
+        part: &mut Part,
     ) -> Result<(), ReadError> {
-        let mut segment = Segment::new(segment, last);
-        let mut spare = Vec::new();
-        while let Some(Unpacked { at, code, body }) = segment.next(spare, notes)? {
-            let deletes = apply(&mut self.series, &mut self.store, code, &body);
-            spare = match deletes.map_err(|kind| Error::new(at, kind))? {
-                true => {
-                    self.deletions.push((code, body));
-                    Vec::new()
-                }
-                false => body,
-            };
+        let mut segment = Segment::new(segment, at, last, &mut self.packed);
+        while let Some((at, code)) = segment.next(&mut self.body, &mut part.notes)? {
+            let deletes = apply(&mut part.series, &mut part.store, code, &self.body);
+            if deletes.map_err(|kind| Error::new(at, kind))? {
+                part.deletions.push((code, self.body.clone()));
+            }
         }
         Ok(())
     }
 }
 
 impl Cache {
-    /// Add what the next segment says.
+    /// Add what the next segment says, or the next part of one.
     pub fn add(&mut self, newer: Part) {
         for (code, body) in &newer.deletions {
-            // It has been applied to its own segment: it can be read.
+            // It has been applied to its own part: it can be read.
             let _ = apply(&mut self.series, &mut self.store, *code, body);
         }
         let shift = self.store.absorb(newer.store);
@@ -196,10 +217,11 @@ mod tests {
 
     fn replayed(segments: &[&[u8]]) -> (Vec<Held>, Vec<Note>) {
         let (mut cache, mut notes) = (Cache::default(), Vec::new());
+        let mut reader = Reader::default();
         for (i, segment) in segments.iter().enumerate() {
-            let mut part = Part::default();
-            part.replay(*segment, i + 1 == segments.len(), &mut notes)
-                .unwrap();
+            let mut part = reader.read(*segment, 0, i + 1 == segments.len());
+            notes.append(&mut part.notes);
+            part.done.as_ref().unwrap();
             cache.add(part);
         }
         (read(cache), notes)
@@ -207,11 +229,11 @@ mod tests {
 
     /// What is there in spite of the damage, and the damage.
     fn damaged(segment: &[u8], last: bool) -> (Vec<Held>, Error) {
-        let (mut cache, mut part) = (Cache::default(), Part::default());
-        let done = part.replay(segment, last, &mut Vec::new());
-        let Err(ReadError::Damage(error)) = done else {
-            panic!("{done:?}");
+        let (mut cache, part) = (Cache::default(), Reader::default().read(segment, 0, last));
+        let Err(ReadError::Damage(error)) = &part.done else {
+            panic!("{part:?}");
         };
+        let error = error.clone();
         cache.add(part);
         (read(cache), error)
     }
@@ -410,7 +432,9 @@ mod tests {
         }
         let segment = hex(SEGMENT);
         for n in 0..=segment.len() {
-            let done = Part::default().replay(segment[..n].chain(Broken), true, &mut vec![]);
+            let done = Reader::default()
+                .read(segment[..n].chain(Broken), 0, true)
+                .done;
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
         }
     }

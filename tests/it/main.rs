@@ -37,6 +37,7 @@ mod tsm_cat_backups;
 mod tsm_cat_damage;
 mod tsm_cat_known;
 mod tsm_cat_list;
+mod tsm_cat_log;
 mod tsm_cat_meanwhile;
 mod tsm_cat_out;
 mod tsm_cat_rejects;

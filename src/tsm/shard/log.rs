@@ -1,42 +1,60 @@
-//! The log of a shard: its segments are read side by side, and added up from the oldest to the newest.
+//! The log of a shard: parts of its segments are read side by side, and added up from the oldest to the newest.
 
+use std::iter;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::gather::Opened;
 use super::{Logged, Opening, Remark, Shard, Trouble};
 use crate::lanes::{self, Bounds, Feed, Parts};
-use crate::tsm::{Note, ReadError, wal};
+use crate::tsm::source::Source;
+use crate::tsm::wal;
 
 /// A log of less than so many bytes is read as fast as threads are started.
 const SHORT: u64 = 128 << 10;
+/// No thread gets more of what is left than its part of a half, so that none waits long for another one's last.
+const SHARE: u64 = 2;
+/// Bytes of a part at least, as far as its segment has them: what parts say of a series is put together one by one.
+const LEAST: u64 = 2 << 20;
 
 impl Shard {
-    /// Read the log, all of its segments at once as far as there are threads.
+    /// Read the log, parts of it side by side as far as there are threads.
     pub(super) fn replay(&mut self, segments: Vec<Opened>, how: Opening) -> Result<(), Trouble> {
-        let mut cache = wal::Cache::default();
-        // Only in the last segment with anything in it a torn entry is what a crash leaves.
-        let last = segments.iter().rposition(|(_, source)| !source.is_empty());
         let all: u64 = segments.iter().map(|(_, source)| source.len()).sum();
-        let segments = segments.into_iter().enumerate();
-        let mut segments = segments.map(|(i, opened)| (opened, Some(i) == last));
-        let mut add = |read: Segment| {
-            let odd = read.notes.into_iter();
-            let odd = odd.map(|note| Remark::Odd(read.path.clone(), note));
-            self.remarks.extend(odd);
-            cache.add(read.part);
-            match read.done {
-                Ok(()) => Ok(()),
-                Err(err) => self.bear(Trouble::new(&read.path, err), how.keep_going),
-            }
+        let is_alone = all < SHORT || how.jobs == NonZeroUsize::MIN;
+        let jobs = how.jobs.get() as u64;
+        let size = move |left: u64| match is_alone {
+            true => u64::MAX,
+            false => LEAST.max(left / (SHARE * jobs)),
         };
-        if all < SHORT || how.jobs == NonZeroUsize::MIN {
-            segments.map(Segment::read).try_for_each(add)?;
+        let (mut cache, mut damaged) = (wal::Cache::default(), None::<PathBuf>);
+        let mut add = |(path, mut part): (&Path, wal::Part)| {
+            // Nothing counts that stands behind damage in a segment.
+            if damaged.as_deref() == Some(path) {
+                return Ok(());
+            }
+            let odd = part.notes.drain(..);
+            self.remarks
+                .extend(odd.map(|note| Remark::Odd(path.into(), note)));
+            let done = std::mem::replace(&mut part.done, Ok(()));
+            cache.add(part);
+            done.or_else(|err| {
+                damaged = Some(path.into());
+                self.bear(Trouble::new(path, err), how.keep_going)
+            })
+        };
+        if is_alone {
+            let mut reader = wal::Reader::default();
+            parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
         } else {
             let feed = |feed: &Feed<'_, _, _>| {
-                let _ = segments.all(|segment| feed.put(segment, 0));
+                let _ = parts(&segments, size).all(|part| feed.put(part, 0));
             };
-            let read = || |segment, _: &Parts<'_, _, _>| Segment::read(segment);
+            let read = || {
+                let mut reader = wal::Reader::default();
+                move |part, _: &Parts<'_, _, _>| Part::read(part, &mut reader)
+            };
             lanes::run(Bounds::new(how.jobs, 0), feed, read, &mut add)?;
         }
         let logged = |entry: wal::Entry| Logged {
@@ -51,23 +69,41 @@ impl Shard {
     }
 }
 
-/// A segment of the log that was read, as far as that is possible.
-struct Segment {
-    path: PathBuf,
-    part: wal::Part,
-    notes: Vec<Note>,
-    done: Result<(), ReadError>,
+/// Cut segments into parts, each of as many bytes as `size` says of so many that are left.
+fn parts(segments: &[Opened], size: impl Fn(u64) -> u64 + Copy) -> impl Iterator<Item = Part<'_>> {
+    // Only in the last segment with anything in it a torn entry is what a crash leaves.
+    let last = segments.iter().rposition(|(_, source)| !source.is_empty());
+    segments
+        .iter()
+        .enumerate()
+        .flat_map(move |(i, (path, source))| {
+            let later = segments.iter().skip(i + 1);
+            let later: u64 = later.map(|(_, source)| source.len()).sum();
+            let mut cuts = wal::Cuts::new(source);
+            iter::from_fn(move || {
+                let offsets = cuts.next(size(later + cuts.left()))?;
+                Some(Part {
+                    path,
+                    source,
+                    is_last: Some(i) == last && cuts.left() == 0,
+                    offsets,
+                })
+            })
+        })
 }
 
-impl Segment {
-    fn read(((path, source), is_last): (Opened, bool)) -> Self {
-        let (mut part, mut notes) = (wal::Part::default(), Vec::new());
-        let done = part.replay(source.reader(), is_last, &mut notes);
-        Self {
-            path,
-            part,
-            notes,
-            done,
-        }
+/// Entries of a segment that follow each other.
+struct Part<'a> {
+    path: &'a Path,
+    source: &'a Source,
+    offsets: Range<u64>,
+    is_last: bool,
+}
+
+impl<'a> Part<'a> {
+    fn read(self, reader: &mut wal::Reader) -> (&'a Path, wal::Part) {
+        let at = self.offsets.start;
+        let entries = self.source.part(self.offsets);
+        (self.path, reader.read(entries, at, self.is_last))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::store::Chunk;
-use super::{Cache, Entry, Part, Store};
+use super::{Cache, Entry, Reader, Store};
 use crate::rows::{Kind, Values};
 use crate::tsm::merge::Column;
 
@@ -76,13 +76,12 @@ fn written(step: &Step) -> Vec<u8> {
 }
 
 fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Store) {
-    let (mut cache, mut notes) = (Cache::default(), Vec::new());
+    let (mut cache, mut reader) = (Cache::default(), Reader::default());
     for segment in segments {
-        let mut part = Part::default();
-        part.replay(segment.as_slice(), false, &mut notes).unwrap();
+        let part = reader.read(segment.as_slice(), 0, false);
+        assert_eq!((0, true), (part.notes.len(), part.done.is_ok()));
         cache.add(part);
     }
-    assert_eq!(0, notes.len());
     cache.finish()
 }
 
@@ -148,8 +147,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_are_an_error(segment: Vec<u8>, body: Vec<u8>, code in 1..4u8) {
-        let mut notes = Vec::new();
-        let _ = Part::default().replay(segment.as_slice(), true, &mut notes);
-        let _ = Part::default().replay(entry(code, &body).as_slice(), false, &mut notes);
+        let _ = Reader::default().read(segment.as_slice(), 0, true);
+        let _ = Reader::default().read(entry(code, &body).as_slice(), 0, false);
     }
 }
