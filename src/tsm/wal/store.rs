@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! listed  { time i64, value } as in the log
-//! even    { value } as in the log, numbers or truth values; the times follow from the first one and the step
+//! even    { value } numbers or truth values; the times follow from the first one and the step. Big-endian as in the log,
+//!         of integers only as many bytes as those of the chunk need: 2, 4 or 8
 //! ```
 
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub struct Chunk {
     pub last: i64,
     /// From each time to the next; 0 if they are listed.
     step: i64,
+    /// Bytes of a value whose time is not listed.
+    width: u8,
     /// Where the bytes are, how many are in use, and how many can be. A body of the log has less than 4 GiB.
     slab: u32,
     at: u32,
@@ -134,37 +137,30 @@ impl Store {
 
     fn append_even(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>, mut times: Times) {
         let size = size(group.kind);
-        let wide = size - TIME;
+        // What was wide once may be so again: chunks are not begun for a few values.
+        let before = chunks.last().filter(|last| last.kind == group.kind);
+        let width = width(group).max(before.map_or(0, |last| last.width));
+        let wide = usize::from(width);
         let mut points = group.points;
         while points.len() >= size {
             let wanted = (points.len() / size).min(MOST);
-            let open = chunks.last().filter(|last| last.goes_on(times));
+            let open = chunks.last();
+            let open = open.filter(|last| last.goes_on(times) && last.width == width);
             let mut n = open.map_or(0, |last| (last.free().0 / wide).min(last.free().1));
             if n == 0 {
                 n = wanted;
-                let step = times.step;
-                self.begin(chunks, group.kind, step, (wanted * wide, MOST * wide));
+                let room = (wanted * wide, MOST * wide);
+                self.begin(chunks, (group.kind, width), times.step, room);
             }
             let n = n.min(wanted);
             let (now, later) = points.split_at(n * size);
             let last = time(now, now.len() - size);
             let place = self.take(chunks, n, n * wide, (times.first, last));
-            match place.as_chunks_mut::<8>() {
-                (words, []) if size == 16 => {
-                    let from = now.as_chunks::<16>().0.iter();
-                    words.iter_mut().zip(from).for_each(|(word, point)| {
-                        if let Some(value) = point.last_chunk() {
-                            *word = *value;
-                        }
-                    });
-                }
-                _ => {
-                    let from = now.chunks_exact(size).filter_map(|point| point.last());
-                    place
-                        .iter_mut()
-                        .zip(from)
-                        .for_each(|(to, from)| *to = *from);
-                }
+            match width {
+                8 => values::<16, 8>(now, place),
+                4 => values::<16, 4>(now, place),
+                2 => values::<16, 2>(now, place),
+                _ => values::<9, 1>(now, place),
             }
             points = later;
             times.first = time(later, 0);
@@ -185,7 +181,7 @@ impl Store {
                 if head.values == 0 {
                     return;
                 }
-                self.begin(chunks, group.kind, 0, (head.bytes, WIDE));
+                self.begin(chunks, (group.kind, 0), 0, (head.bytes, WIDE));
             }
             let (now, later) = points.split_at(head.bytes);
             let ends = (time(now, 0), time(now, head.last));
@@ -198,7 +194,13 @@ impl Store {
     /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before uses, if that is no
     /// more than the most there can be. Where that one is of another form, or was not filled, nobody knows what follows:
     /// then it gets no more than it needs.
-    fn begin(&mut self, chunks: &mut Vec<Chunk>, kind: Kind, step: i64, room: (usize, usize)) {
+    fn begin(
+        &mut self,
+        chunks: &mut Vec<Chunk>,
+        (kind, width): (Kind, u8),
+        step: i64,
+        room: (usize, usize),
+    ) {
         let (wanted, most) = room;
         let is_full = |chunk: &&Chunk| chunk.step == step && (step == 0 || chunk.free().0 < 8);
         let before = chunks.last().filter(is_full);
@@ -213,6 +215,7 @@ impl Store {
             first: 0,
             last: 0,
             step,
+            width,
             slab,
             at,
             used: 0,
@@ -284,7 +287,11 @@ impl Store {
         }));
         match &mut out.values {
             Values::Float(out) => words(bytes, out, f64::from_bits),
-            Values::Integer(out) => words(bytes, out, |bits| bits as i64),
+            Values::Integer(out) => match chunk.width {
+                2 => out.extend(whole(bytes, i16::from_be_bytes)),
+                4 => out.extend(whole(bytes, i32::from_be_bytes)),
+                _ => words(bytes, out, |bits| bits as i64),
+            },
             Values::Unsigned(out) => words(bytes, out, |bits| bits),
             Values::Boolean(out) => out.extend(bytes.iter().map(|byte| *byte == 1)),
             Values::String(_) => {}
@@ -381,6 +388,41 @@ fn pairs<T>(points: &[u8], times: &mut Vec<i64>, out: &mut Vec<T>, value: impl F
 fn words<T>(bytes: &[u8], out: &mut Vec<T>, value: impl Fn(u64) -> T) {
     let words = bytes.as_chunks().0.iter();
     out.extend(words.map(|word| value(u64::from_be_bytes(*word))));
+}
+
+fn whole<const N: usize, T: Into<i64>>(
+    bytes: &[u8],
+    value: impl Fn([u8; N]) -> T,
+) -> impl Iterator<Item = i64> {
+    let words = bytes.as_chunks().0.iter();
+    words.map(move |word| value(*word).into())
+}
+
+/// The bytes that hold each value of a group whose times are not listed: all of it, but of integers those that are not
+/// only the sign of all of them.
+fn width(group: &Group<'_>) -> u8 {
+    let points = group.points.as_chunks::<16>().0.iter();
+    let value = |point: &[u8; 16]| u128::from_be_bytes(*point) as i64;
+    match group.kind {
+        Kind::Integer => match points.fold(0, |all, point| all | value(point) ^ value(point) >> 63)
+        {
+            ..0x8000 => 2,
+            0x8000..0x8000_0000 => 4,
+            _ => 8,
+        },
+        kind => (size(kind) - TIME) as u8,
+    }
+}
+
+/// Put the last bytes of each point there.
+fn values<const SIZE: usize, const WIDTH: usize>(points: &[u8], out: &mut [u8]) {
+    let points = points.as_chunks::<SIZE>().0.iter();
+    let places = out.as_chunks_mut::<WIDTH>().0.iter_mut();
+    places.zip(points).for_each(|(place, point)| {
+        if let Some(value) = point.last_chunk() {
+            *place = *value;
+        }
+    });
 }
 
 /// The time of the point at this place.

@@ -14,10 +14,22 @@ fn points(kind: Kind, times: &[i64]) -> Vec<u8> {
                 out.extend((text.len() as u32).to_be_bytes());
                 out.extend(text.bytes());
             }
+            Kind::Integer => out.extend(integer(*time).to_be_bytes()),
             _ => out.extend((time * 7).to_be_bytes()),
         }
     }
     out
+}
+
+/// Of every size, the same one for some time.
+fn integer(time: i64) -> i64 {
+    match time / 2000 % 5 {
+        0 => time % 100,
+        1 => -time,
+        2 => time * 7 - 100_000,
+        3 => i64::MIN + time,
+        _ => time << 17,
+    }
 }
 
 fn group(kind: Kind, points: &[u8]) -> Group<'_> {
@@ -144,4 +156,36 @@ fn times_that_are_even_take_no_memory() {
     assert!((1_600_000..1_640_000).contains(&held(2)));
     // Even in every second group of the log.
     assert!(held(400) < 1_700_000);
+}
+
+#[test]
+fn integers_of_every_width_are_unpacked() {
+    let ends = [(15, 2), (31, 4), (63, 8)];
+    let ends = ends.map(|(bits, width)| (((1i128 << bits) - 1) as i64, width));
+    for (value, expected) in [(0, 2), (-1, 2)].into_iter().chain(ends) {
+        for value in [value, -value, !value] {
+            let held: Vec<_> = [0, value, -1].repeat(10);
+            let points = held.iter().zip(0i64..);
+            let points = points.flat_map(|(value, time)| [time.to_be_bytes(), value.to_be_bytes()]);
+            let points: Vec<_> = points.flatten().collect();
+            let (mut store, mut chunks) = (Store::default(), Vec::new());
+            assert!(store.append(&mut chunks, &group(Kind::Integer, &points)));
+            assert_eq!(expected, chunks[0].width, "{value}");
+            let found = all(&store, &chunks, Kind::Integer).values;
+            assert_eq!(Values::Integer(held), found);
+        }
+    }
+}
+
+#[test]
+fn integers_that_become_large_now_and_then_do_not_become_many_chunks() {
+    let (mut store, mut chunks) = (Store::default(), Vec::new());
+    let mut plain = Column::new(Kind::Integer);
+    for (time, n) in (0i64..10_000).zip([1i64, 2, 70_000, 3].into_iter().cycle()) {
+        let point = [time.to_be_bytes(), (n << (time % 7)).to_be_bytes()].concat();
+        unpack(&point, &mut plain);
+        assert!(store.append(&mut chunks, &group(Kind::Integer, &point)));
+    }
+    assert!(chunks.len() < 40, "{}", chunks.len());
+    assert_eq!(plain, all(&store, &chunks, Kind::Integer));
 }
