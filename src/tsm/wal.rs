@@ -54,8 +54,8 @@ pub struct Part {
 
 /// What a server would hold in memory after reading the log of a shard.
 ///
-/// Add what the segments say from the oldest to the newest one. A deletion removes what was written before it in the log and never
-/// touches TSM files: their own deletions are in their tombstones.
+/// Add what the segments say from the oldest to the newest one. A deletion removes what was written before it in the log
+/// and never touches TSM files: their own deletions are in their tombstones.
 #[derive(Debug, Default)]
 pub struct Cache {
     series: All,
