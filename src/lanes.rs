@@ -106,11 +106,10 @@ impl<W, R> Line<W, R> {
         state
     }
 
-    /// Wake those who sleep; a bell that nobody hears is not rung, as it costs a call of the system.
-    fn wake(&self, who: Who, state: &Guard<'_, W, R>) {
-        if state.sleeping[who as usize] > 0 {
-            self.bells[who as usize].notify_all();
-        }
+    /// What to ring to wake those who sleep; a bell that nobody hears is not rung, as it costs a call of the system.
+    fn bell(&self, who: Who, state: &Guard<'_, W, R>) -> Option<&Condvar> {
+        let sleeps = state.sleeping[who as usize] > 0;
+        self.bells.get(who as usize).filter(|_| sleeps)
     }
 
     fn rest<'a>(&self, worker: usize, mut state: Guard<'a, W, R>) -> Guard<'a, W, R> {
@@ -127,16 +126,12 @@ impl<W, R> Line<W, R> {
         state
     }
 
-    /// Wake the first worker that sleeps. Where there is work for few only few ever work, and memory that one
-    /// has given back is there for the next piece: the allocator keeps some for each thread.
-    fn call(&self, state: &mut Guard<'_, W, R>) {
-        let Some(first) = state.idle.iter().position(|idle| *idle) else {
-            return;
-        };
-        if let (Some(idle), Some(call)) = (state.idle.get_mut(first), self.calls.get(first)) {
-            *idle = false;
-            call.notify_one();
-        }
+    /// What to ring to wake the first worker that sleeps. Where there is work for few only few ever work, and memory
+    /// that one has given back is there for the next piece: the allocator keeps some for each thread.
+    fn call(&self, state: &mut Guard<'_, W, R>) -> Option<&Condvar> {
+        let first = state.idle.iter().position(|idle| *idle)?;
+        *state.idle.get_mut(first)? = false;
+        self.calls.get(first)
     }
 
     fn wake_all(&self) {
@@ -160,10 +155,11 @@ impl<W, R> Line<W, R> {
         let is_work = matches!(place, Place::Todo(_));
         state.line.push_back((place, cost));
         state.cost += cost;
-        match is_work {
+        let bell = match is_work {
             true => self.call(&mut state),
-            false => self.wake(Who::Taker, &state),
-        }
+            false => self.bell(Who::Taker, &state),
+        };
+        ring(bell, state);
         true
     }
 
@@ -211,7 +207,8 @@ impl<W, R> Line<W, R> {
                     let (begun, following) = (state.begun, state.line.len() - (at + 1));
                     if is_heavy {
                         // Others have seen it, and gone to sleep before what follows.
-                        (0..following).for_each(|_| self.call(&mut state));
+                        let calls = (0..following).filter_map(|_| self.call(&mut state));
+                        calls.for_each(Condvar::notify_one);
                     }
                     if let Place::Todo(work) = place {
                         return Some((begun - 1, work));
@@ -235,9 +232,8 @@ impl<W, R> Line<W, R> {
             match state.line.get_mut(at) {
                 Some((Place::Doing(place @ None), _)) => {
                     *place = Some(part);
-                    if at == 0 {
-                        self.wake(Who::Taker, &state);
-                    }
+                    let bell = self.bell(Who::Taker, &state);
+                    ring(bell.filter(|_| at == 0), state);
                     return true;
                 }
                 _ => state = self.sleep(Who::Worker, state),
@@ -255,9 +251,8 @@ impl<W, R> Line<W, R> {
             };
             *place = Place::Done(part, result);
         }
-        if at == 0 {
-            self.wake(Who::Taker, &state);
-        }
+        let bell = self.bell(Who::Taker, &state);
+        ring(bell.filter(|_| at == 0), state);
     }
 
     /// The next result, or part of one; nothing if there is none left.
@@ -267,20 +262,19 @@ impl<W, R> Line<W, R> {
             if let Some((Place::Doing(part) | Place::Done(part, _), _)) = state.line.front_mut()
                 && let Some(part) = part.take()
             {
-                self.wake(Who::Worker, &state);
+                ring(self.bell(Who::Worker, &state), state);
                 return Some(part);
             }
-            if let Some((Place::Done(..), _)) = state.line.front() {
-                let (place, cost) = state.line.pop_front()?;
+            if let Some((Place::Done(..), _)) = state.line.front()
+                && let Some((Place::Done(_, result), cost)) = state.line.pop_front()
+            {
                 state.taken += 1;
                 state.cost -= cost;
                 // Half the window at once: each time costs two calls of the system.
-                if state.line.len() * 2 <= self.bounds.window.get() {
-                    self.wake(Who::Feeder, &state);
-                }
-                if let Place::Done(_, result) = place {
-                    return Some(result);
-                }
+                let is_half = state.line.len() * 2 <= self.bounds.window.get();
+                let bell = self.bell(Who::Feeder, &state);
+                ring(bell.filter(|_| is_half), state);
+                return Some(result);
             }
             if state.is_stopped || (state.is_closed && state.line.is_empty()) {
                 return None;
@@ -288,6 +282,12 @@ impl<W, R> Line<W, R> {
             state = self.sleep(Who::Taker, state);
         }
     }
+}
+
+/// Ring a bell once nobody holds what those who wake want to look at.
+fn ring<W, R>(bell: Option<&Condvar>, state: Guard<'_, W, R>) {
+    drop(state);
+    bell.into_iter().for_each(Condvar::notify_all);
 }
 
 /// Stops the line when it is dropped: nobody is to wait for a thread that has panicked or gone.
