@@ -3,9 +3,10 @@
 //! ```text
 //! listed  { time i64, value } as in the log
 //! even    { value } numbers or truth values; the times follow from the first one and the step. Big-endian as in the log,
-//!         of integers only as many bytes as those of the chunk need: 2, 4 or 8
+//!         of integers and of floats with few decimals only as many bytes as those of the chunk need: 2, 4 or 8
 //! ```
 
+mod narrow;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::entry::{Group, size, string};
 use crate::rows::{Kind, Values};
 use crate::tsm::Bytes;
 use crate::tsm::merge::Column;
+use narrow::Form;
 
 /// Values of a chunk at most.
 const MOST: usize = 1000;
@@ -24,8 +26,6 @@ const WIDE: usize = 16 * MOST;
 const WORTH: usize = 8;
 /// Bytes of the first slab, and of the largest ones.
 const SLABS: (usize, usize) = (16 << 10, 256 << 10);
-/// Bytes of a time.
-const TIME: usize = 8;
 
 /// Some values of one key.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,8 +40,8 @@ pub struct Chunk {
     pub last: i64,
     /// From each time to the next; 0 if they are listed.
     step: i64,
-    /// Bytes of a value whose time is not listed.
-    width: u8,
+    /// How values are held whose times are not listed.
+    form: Form,
     /// Where the bytes are, how many are in use, and how many can be. A body of the log has less than 4 GiB.
     slab: u32,
     at: u32,
@@ -137,31 +137,25 @@ impl Store {
 
     fn append_even(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>, mut times: Times) {
         let size = size(group.kind);
-        // What was wide once may be so again: chunks are not begun for a few values.
-        let before = chunks.last().filter(|last| last.kind == group.kind);
-        let width = width(group).max(before.map_or(0, |last| last.width));
-        let wide = usize::from(width);
+        let before = chunks.last().map_or(Form::default(), |last| last.form);
+        let form = before.after(group);
+        let wide = usize::from(form.width);
         let mut points = group.points;
         while points.len() >= size {
             let wanted = (points.len() / size).min(MOST);
             let open = chunks.last();
-            let open = open.filter(|last| last.goes_on(times) && last.width == width);
+            let open = open.filter(|last| last.goes_on(times) && last.form == form);
             let mut n = open.map_or(0, |last| (last.free().0 / wide).min(last.free().1));
             if n == 0 {
                 n = wanted;
                 let room = (wanted * wide, MOST * wide);
-                self.begin(chunks, (group.kind, width), times.step, room);
+                self.begin(chunks, (group.kind, form), times.step, room);
             }
             let n = n.min(wanted);
             let (now, later) = points.split_at(n * size);
             let last = time(now, now.len() - size);
             let place = self.take(chunks, n, n * wide, (times.first, last));
-            match width {
-                8 => values::<16, 8>(now, place),
-                4 => values::<16, 4>(now, place),
-                2 => values::<16, 2>(now, place),
-                _ => values::<9, 1>(now, place),
-            }
+            form.put(group.kind, now, place);
             points = later;
             times.first = time(later, 0);
         }
@@ -181,7 +175,8 @@ impl Store {
                 if head.values == 0 {
                     return;
                 }
-                self.begin(chunks, (group.kind, 0), 0, (head.bytes, WIDE));
+                let form = chunks.last().map_or(Form::default(), |last| last.form);
+                self.begin(chunks, (group.kind, form), 0, (head.bytes, WIDE));
             }
             let (now, later) = points.split_at(head.bytes);
             let ends = (time(now, 0), time(now, head.last));
@@ -197,7 +192,7 @@ impl Store {
     fn begin(
         &mut self,
         chunks: &mut Vec<Chunk>,
-        (kind, width): (Kind, u8),
+        (kind, form): (Kind, Form),
         step: i64,
         room: (usize, usize),
     ) {
@@ -215,7 +210,7 @@ impl Store {
             first: 0,
             last: 0,
             step,
-            width,
+            form,
             slab,
             at,
             used: 0,
@@ -285,17 +280,7 @@ impl Store {
             next = next.wrapping_add(chunk.step);
             time
         }));
-        match &mut out.values {
-            Values::Float(out) => words(bytes, out, f64::from_bits),
-            Values::Integer(out) => match chunk.width {
-                2 => out.extend(whole(bytes, i16::from_be_bytes)),
-                4 => out.extend(whole(bytes, i32::from_be_bytes)),
-                _ => words(bytes, out, |bits| bits as i64),
-            },
-            Values::Unsigned(out) => words(bytes, out, |bits| bits),
-            Values::Boolean(out) => out.extend(bytes.iter().map(|byte| *byte == 1)),
-            Values::String(_) => {}
-        }
+        chunk.form.unpack(bytes, &mut out.values);
     }
 
     /// Take over what another store holds; by how much the numbers of its slabs grow.
@@ -383,46 +368,6 @@ fn pairs<T>(points: &[u8], times: &mut Vec<i64>, out: &mut Vec<T>, value: impl F
     let points = points.map(|point| u128::from_be_bytes(*point));
     times.extend(points.clone().map(|point| (point >> 64) as i64));
     out.extend(points.map(|point| value(point as u64)));
-}
-
-fn words<T>(bytes: &[u8], out: &mut Vec<T>, value: impl Fn(u64) -> T) {
-    let words = bytes.as_chunks().0.iter();
-    out.extend(words.map(|word| value(u64::from_be_bytes(*word))));
-}
-
-fn whole<const N: usize, T: Into<i64>>(
-    bytes: &[u8],
-    value: impl Fn([u8; N]) -> T,
-) -> impl Iterator<Item = i64> {
-    let words = bytes.as_chunks().0.iter();
-    words.map(move |word| value(*word).into())
-}
-
-/// The bytes that hold each value of a group whose times are not listed: all of it, but of integers those that are not
-/// only the sign of all of them.
-fn width(group: &Group<'_>) -> u8 {
-    let points = group.points.as_chunks::<16>().0.iter();
-    let value = |point: &[u8; 16]| u128::from_be_bytes(*point) as i64;
-    match group.kind {
-        Kind::Integer => match points.fold(0, |all, point| all | value(point) ^ value(point) >> 63)
-        {
-            ..0x8000 => 2,
-            0x8000..0x8000_0000 => 4,
-            _ => 8,
-        },
-        kind => (size(kind) - TIME) as u8,
-    }
-}
-
-/// Put the last bytes of each point there.
-fn values<const SIZE: usize, const WIDTH: usize>(points: &[u8], out: &mut [u8]) {
-    let points = points.as_chunks::<SIZE>().0.iter();
-    let places = out.as_chunks_mut::<WIDTH>().0.iter_mut();
-    places.zip(points).for_each(|(place, point)| {
-        if let Some(value) = point.last_chunk() {
-            *place = *value;
-        }
-    });
 }
 
 /// The time of the point at this place.
