@@ -16,7 +16,7 @@ const SHORT: u64 = 128 << 10;
 /// No thread gets more of what is left than its part of a half, so that none waits long for another one's last.
 const SHARE: u64 = 2;
 /// Bytes of a part at least, as far as its segment has them: what parts say of a series is put together one by one.
-const LEAST: u64 = 2 << 20;
+const LEAST: u64 = 1 << 20;
 
 impl Shard {
     /// Read the log, parts of it side by side as far as there are threads.
