@@ -20,6 +20,7 @@ mod window;
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io::Read;
+use std::ops::Range;
 
 pub use cuts::Cuts;
 use entry::{Body, Group};
@@ -73,10 +74,10 @@ pub struct Entry {
 }
 
 impl Reader {
-    /// What the entries of a segment say from offset `at` on.
+    /// What the entries of a segment say that stand at these offsets; it ends there.
     ///
     /// `last` says that nothing follows in the log: only there an entry may be cut short, as a crash leaves it.
-    pub fn read(&mut self, segment: impl Read, at: u64, last: bool) -> Part {
+    pub fn read(&mut self, segment: impl Read, offsets: Range<u64>, last: bool) -> Part {
         let mut part = Part {
             notes: Vec::new(),
             done: Ok(()),
@@ -84,19 +85,21 @@ impl Reader {
             store: Store::default(),
             deletions: Vec::new(),
         };
-        part.done = self.apply(segment, at, last, &mut part);
+        part.done = self.apply(segment, offsets, last, &mut part);
         part
     }
 
     fn apply(
         &mut self,
         segment: impl Read,
-        at: u64,
+        Range { start, end }: Range<u64>,
         last: bool,
         part: &mut Part,
     ) -> Result<(), ReadError> {
-        let mut segment = Segment::new(segment, at, last, &mut self.packed);
+        let mut segment = Segment::new(segment, start, last, &mut self.packed);
         while let Some((at, code)) = segment.next(&mut self.body, &mut part.notes)? {
+            let now = segment.at();
+            part.store.foresee(now - start, end.saturating_sub(now));
             let deletes = apply(&mut part.series, &mut part.store, code, &self.body);
             if deletes.map_err(|kind| Error::new(at, kind))? {
                 part.deletions.push((code, self.body.clone()));
@@ -219,7 +222,7 @@ mod tests {
         let (mut cache, mut notes) = (Cache::default(), Vec::new());
         let mut reader = Reader::default();
         for (i, segment) in segments.iter().enumerate() {
-            let mut part = reader.read(*segment, 0, i + 1 == segments.len());
+            let mut part = reader.read(*segment, 0..segment.len() as u64, i + 1 == segments.len());
             notes.append(&mut part.notes);
             part.done.as_ref().unwrap();
             cache.add(part);
@@ -229,7 +232,10 @@ mod tests {
 
     /// What is there in spite of the damage, and the damage.
     fn damaged(segment: &[u8], last: bool) -> (Vec<Held>, Error) {
-        let (mut cache, part) = (Cache::default(), Reader::default().read(segment, 0, last));
+        let (mut cache, part) = (
+            Cache::default(),
+            Reader::default().read(segment, 0..segment.len() as u64, last),
+        );
         let Err(ReadError::Damage(error)) = &part.done else {
             panic!("{part:?}");
         };
@@ -433,7 +439,7 @@ mod tests {
         let segment = hex(SEGMENT);
         for n in 0..=segment.len() {
             let done = Reader::default()
-                .read(segment[..n].chain(Broken), 0, true)
+                .read(segment[..n].chain(Broken), 0..n as u64, true)
                 .done;
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
         }

@@ -205,7 +205,7 @@ fn segment(bytes: &[u8]) {
     both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
     let mut cache = wal::Cache::default();
     let mut reader = wal::Reader::default();
-    (0..2).for_each(|_| cache.add(reader.read(bytes, 0, false)));
+    (0..2).for_each(|_| cache.add(reader.read(bytes, 0..bytes.len() as u64, false)));
     let (entries, store) = cache.finish();
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
     for chunk in entries.iter().flat_map(|entry| &entry.chunks) {

@@ -15,8 +15,15 @@ use crate::tsm::wal;
 const SHORT: u64 = 128 << 10;
 /// No thread gets more of what is left than its part of a half, so that none waits long for another one's last.
 const SHARE: u64 = 2;
-/// Bytes of a part at least, as far as its segment has them: what parts say of a series is put together one by one.
-const LEAST: u64 = 1 << 20;
+/// Bytes of a part that suffice for any log and any number of threads.
+const ENOUGH: u64 = 2 << 20;
+
+/// Bytes of a part at least, as far as its segment has them. Each part takes memory of its own for all keys that are in
+/// it, and what parts say of a series is put together one by one: so smaller ones are only for few threads, of which
+/// each that waits is many, and for logs that are short.
+fn least(all: u64, jobs: u64) -> u64 {
+    ENOUGH.min((jobs << 19).max(all / 16))
+}
 
 impl Shard {
     /// Read the log, parts of it side by side as far as there are threads.
@@ -24,9 +31,10 @@ impl Shard {
         let all: u64 = segments.iter().map(|(_, source)| source.len()).sum();
         let is_alone = all < SHORT || how.jobs == NonZeroUsize::MIN;
         let jobs = how.jobs.get() as u64;
+        let least = least(all, jobs);
         let size = move |left: u64| match is_alone {
             true => u64::MAX,
-            false => LEAST.max(left / (SHARE * jobs)),
+            false => least.max(left / (SHARE * jobs)),
         };
         let (mut cache, mut damaged) = (wal::Cache::default(), None::<PathBuf>);
         let mut add = |(path, mut part): (&Path, wal::Part)| {
@@ -102,8 +110,7 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     fn read(self, reader: &mut wal::Reader) -> (&'a Path, wal::Part) {
-        let at = self.offsets.start;
-        let entries = self.source.part(self.offsets);
-        (self.path, reader.read(entries, at, self.is_last))
+        let entries = self.source.part(self.offsets.clone());
+        (self.path, reader.read(entries, self.offsets, self.is_last))
     }
 }

@@ -55,6 +55,8 @@ pub struct Store {
     slabs: Vec<Slab>,
     /// Where chunks are begun: there is no room in the slabs before.
     open: usize,
+    /// How much of what is to be held has come, and how much is still to come; nothing where nobody knows.
+    come: (u64, u64),
 }
 
 /// Bytes that never move.
@@ -186,9 +188,15 @@ impl Store {
         }
     }
 
+    /// Of all that is to be held so much has come, what is appended next included, and so much is still to come; in any
+    /// unit. It says no more than how much room is worth to be kept.
+    pub fn foresee(&mut self, come: u64, still: u64) {
+        self.come = (come, still);
+    }
+
     /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before uses, if that is no
-    /// more than the most there can be. Where that one is of another form, or was not filled, nobody knows what follows:
-    /// then it gets no more than it needs.
+    /// more than the most there can be, and no more than are to come if the key goes on as it did. Where that one is of
+    /// another form, or was not filled, nobody knows what follows: then it gets no more than it needs.
     fn begin(
         &mut self,
         chunks: &mut Vec<Chunk>,
@@ -200,7 +208,9 @@ impl Store {
         let is_full = |chunk: &&Chunk| chunk.step == step && (step == 0 || chunk.free().0 < 8);
         let before = chunks.last().filter(is_full);
         let before = before.map_or(0, |chunk| chunk.used as usize);
-        let room = wanted.max((2 * before).min(most));
+        let held: u64 = chunks.iter().map(|chunk| u64::from(chunk.used)).sum();
+        let room = (2 * before).min(most).min(self.to_come(held, wanted));
+        let room = wanted.max(room);
         let (slab, at) = self.reserve(room);
         // Many keys have one chunk for ever.
         chunks.reserve_exact(usize::from(chunks.is_empty()));
@@ -216,6 +226,15 @@ impl Store {
             used: 0,
             room: room as u32,
         });
+    }
+
+    /// Bytes of a key that are still to come, if it goes on as it did: so many are held, and so many come now.
+    fn to_come(&self, held: u64, now: usize) -> usize {
+        let (come, still) = self.come;
+        let all = u128::from(held) + now as u128;
+        let later = (all * u128::from(still)).checked_div(u128::from(come));
+        let later = later.and_then(|later| usize::try_from(later).ok());
+        later.map_or(usize::MAX, |later| now.saturating_add(later))
     }
 
     /// The slab with so many bytes that nobody uses, and where in it; they are in use now.

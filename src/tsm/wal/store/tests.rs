@@ -202,3 +202,42 @@ fn integers_that_become_large_now_and_then_do_not_become_many_chunks() {
     assert!(chunks.len() < 40, "{}", chunks.len());
     assert_eq!(plain, all(&store, &chunks, Kind::Integer));
 }
+
+/// Bytes that the chunks of a key may have after groups of ten values at uneven times, one behind the other; before
+/// each it is said what has come and what is still to come.
+fn rooms(foreseen: &[(u64, u64)]) -> Vec<u32> {
+    let (mut store, mut chunks) = (Store::default(), Vec::new());
+    for (i, (come, still)) in (0..).zip(foreseen) {
+        let times: Vec<_> = (10 * i..10 * i + 10).map(|n| n * n).collect();
+        store.foresee(*come, *still);
+        assert!(store.append(
+            &mut chunks,
+            &group(Kind::Integer, &points(Kind::Integer, &times))
+        ));
+    }
+    chunks.iter().map(|chunk| chunk.room).collect()
+}
+
+#[test]
+fn a_chunk_has_room_for_twice_as_much_as_the_one_before_and_no_more_than_is_to_come() {
+    // Nobody knows.
+    assert_eq!(vec![160, 320, 640], rooms(&[(0, 0); 4]));
+    // Much is to come.
+    assert_eq!(
+        vec![160, 320, 640],
+        rooms(&[(1, 99), (2, 98), (3, 97), (4, 96)])
+    );
+    // Four groups, then five.
+    assert_eq!(
+        vec![160, 320, 160],
+        rooms(&[(1, 3), (2, 2), (3, 1), (4, 0)])
+    );
+    assert_eq!(
+        vec![160, 320, 320],
+        rooms(&[(1, 4), (2, 3), (3, 2), (4, 1), (5, 0)])
+    );
+    // Less than was to come, and more.
+    assert_eq!(vec![160, 320], rooms(&[(1, 9), (2, 8)]));
+    assert_eq!(vec![160, 160, 160], rooms(&[(1, 1), (2, 0), (3, 0)]));
+    assert_eq!(vec![160, 320], rooms(&[(u64::MAX, 0), (1, u64::MAX)]));
+}
