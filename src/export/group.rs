@@ -156,17 +156,19 @@ impl Group {
 
     /// All fields are there; `false` if nothing of them is wanted.
     pub(super) fn start(&mut self, first: i64) -> bool {
-        let weights = self.runs.iter().map(|run| {
-            let entries = self.entries(run).iter();
-            entries
-                .map(|entry| weight(run.origin, entry, run.thousands))
-                .sum::<usize>()
-        });
-        (self.weight, self.done) = (weights.sum(), 0);
-        // A thousand values: with few fields there are more lines, and the series is in each of them.
+        let entries = self.runs.iter();
+        let entries =
+            entries.flat_map(|run| self.entries(run).iter().map(move |entry| (run, entry)));
+        let (mut all, mut values) = (0, 0);
+        for (run, entry) in entries {
+            all += weight(run.origin, entry, run.thousands);
+            values += weigh::values(run.origin, entry, run.thousands);
+        }
+        (self.weight, self.done) = (all, 0);
+        // With few fields there are more lines, and the series is in each of them.
         let fields = self.fields.len().max(1);
         let line = self.series.len() + self.names.len() + 24 + 16 * fields;
-        self.text = 1000 * line / fields;
+        self.text = values * line / (fields * all.max(1));
         let mut ahead = mem::take(&mut self.ahead);
         ahead.clear();
         let starts = self.runs.iter().enumerate();

@@ -179,6 +179,14 @@ pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     by_size.max(thousands)
 }
 
+/// For how many values a block is taken; a chunk of the log says it.
+pub fn values(origin: Origin, entry: &Entry, thousands: usize) -> usize {
+    match origin {
+        Origin::File(..) => 1000 * weight(origin, entry, thousands),
+        Origin::Log(..) => entry.size as usize,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +223,16 @@ mod tests {
         assert_eq!(
             (3, 10),
             (weight(number, &large, 1), weight(string, &large, 1))
+        );
+    }
+
+    #[test]
+    fn a_block_is_taken_for_thousands_of_values_and_a_chunk_for_those_it_has() {
+        let (file, log) = (Origin::File(0, 0), Origin::Log(0, 0));
+        let entry = entry(0, 1);
+        assert_eq!(
+            (3000, 100),
+            (values(file, &entry, 3), values(log, &entry, 3))
         );
     }
 }
