@@ -24,6 +24,8 @@ const MOST: usize = 1000;
 const WIDE: usize = 16 * MOST;
 /// So many values make it worth to begin a chunk that does not list their times.
 const WORTH: usize = 8;
+/// So many chunks of a key are looked at to see how much of it there is.
+const LATELY: usize = 32;
 /// Bytes of the first slab, and of the largest ones.
 const SLABS: (usize, usize) = (16 << 10, 256 << 10);
 
@@ -208,8 +210,7 @@ impl Store {
         let is_full = |chunk: &&Chunk| chunk.step == step && (step == 0 || chunk.free().0 < 8);
         let before = chunks.last().filter(is_full);
         let before = before.map_or(0, |chunk| chunk.used as usize);
-        let held: u64 = chunks.iter().map(|chunk| u64::from(chunk.used)).sum();
-        let room = (2 * before).min(most).min(self.to_come(held, wanted));
+        let room = (2 * before).min(most).min(self.to_come(chunks, wanted));
         let room = wanted.max(room);
         let (slab, at) = self.reserve(room);
         // Many keys have one chunk for ever.
@@ -228,11 +229,18 @@ impl Store {
         });
     }
 
-    /// Bytes of a key that are still to come, if it goes on as it did: so many are held, and so many come now.
-    fn to_come(&self, held: u64, now: usize) -> usize {
+    /// Bytes of a key that are still to come, if it goes on as it did: these chunks are held, and so many bytes come now.
+    fn to_come(&self, chunks: &[Chunk], now: usize) -> usize {
         let (come, still) = self.come;
-        let all = u128::from(held) + now as u128;
-        let later = (all * u128::from(still)).checked_div(u128::from(come));
+        // Of many chunks all before the last ones are taken for as long as those.
+        let lately: usize = chunks
+            .iter()
+            .rev()
+            .take(LATELY)
+            .map(|it| it.used as usize)
+            .sum();
+        let held = lately as u128 * chunks.len() as u128 / chunks.len().clamp(1, LATELY) as u128;
+        let later = ((held + now as u128) * u128::from(still)).checked_div(u128::from(come));
         let later = later.and_then(|later| usize::try_from(later).ok());
         later.map_or(usize::MAX, |later| now.saturating_add(later))
     }
