@@ -13,15 +13,15 @@ use crate::tsm::shard::Logged;
 
 use super::Options;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::weigh::{self, Sum, Sweep, weight};
+use super::weigh::{self, Sum, Sweep, THOUSAND, weight};
 
-/// Weight of a slice with few fields and of a unit of short series. A thousand numbers weigh 1 and take 16 KB decoded.
-pub(super) const LIGHT: usize = 32;
+/// Weight of a slice with few fields and of a unit of short series. A thousand numbers take 16 KB decoded.
+pub(super) const LIGHT: usize = 32 * THOUSAND;
 /// Text that a unit of short series and a slice with few fields become, as far as that can be foreseen. Little enough
 /// that some fifteen of them may be under way.
 pub(super) const TEXT: usize = 1 << 19;
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
-const HEAVY: usize = 1024;
+const HEAVY: usize = 1024 * THOUSAND;
 
 /// All that is wanted of one series, or of one key if each value gets its line.
 #[derive(Debug, Default)]
@@ -134,7 +134,7 @@ impl Group {
                         min: chunk.first,
                         max: chunk.last,
                         offset: position as u64,
-                        size: chunk.len,
+                        size: chunk.len.into(),
                     });
                 }
                 position += 1;

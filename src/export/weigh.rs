@@ -10,9 +10,11 @@ use crate::tsm::shard::{Member, Shard};
 
 use super::unit::{Origin, Piece};
 
+/// What a thousand values weigh; no block weighs less, and chunks of the log what their values say.
+pub const THOUSAND: usize = 16;
 /// What the values of a weight of 1 may take with all that is needed to print them, and what their times, in bytes.
-const VALUES: usize = 10 << 10;
-const TIMES: usize = 16 << 10;
+const VALUES: usize = (10 << 10) / THOUSAND;
+const TIMES: usize = (16 << 10) / THOUSAND;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
 
@@ -172,17 +174,17 @@ impl Scales {
 pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     let size = entry.size as usize;
     let by_size = match origin {
+        Origin::Log(..) => return (size * THOUSAND).div_ceil(1000),
         Origin::File(..) if strings(origin, entry) > 0 => 1 + size / 4096,
         Origin::File(..) => 1 + size / 16384,
-        Origin::Log(..) => 1,
     };
-    by_size.max(thousands)
+    by_size.max(thousands) * THOUSAND
 }
 
 /// For how many values a block is taken; a chunk of the log says it.
 pub fn values(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     match origin {
-        Origin::File(..) => 1000 * weight(origin, entry, thousands),
+        Origin::File(..) => 1000 * weight(origin, entry, thousands) / THOUSAND,
         Origin::Log(..) => entry.size as usize,
     }
 }
@@ -218,12 +220,12 @@ mod tests {
             size: 40_000,
             ..entry(0, 1)
         };
-        assert_eq!(1, weight(number, &entry(0, 1), 1));
-        assert_eq!(10, weight(number, &entry(0, 1), 10));
-        assert_eq!(
-            (3, 10),
-            (weight(number, &large, 1), weight(string, &large, 1))
-        );
+        assert_eq!(THOUSAND, weight(number, &entry(0, 1), 1));
+        assert_eq!(10 * THOUSAND, weight(number, &entry(0, 1), 10));
+        assert_eq!(3 * THOUSAND, weight(number, &large, 1));
+        assert_eq!(10 * THOUSAND, weight(string, &large, 1));
+        let of_log = |size| weight(Origin::Log(0, 0), &Entry { size, ..large }, 10);
+        assert_eq!((1, 7, THOUSAND), (of_log(1), of_log(400), of_log(1000)));
     }
 
     #[test]
