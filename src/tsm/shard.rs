@@ -277,7 +277,8 @@ impl Shard {
         let shift = older.held.absorb(self.held);
         for logged in &mut self.log {
             logged.above += below;
-            shift.apply(&mut logged.chunks);
+            let chunks = logged.chunks.iter_mut();
+            chunks.for_each(|chunk| *chunk = shift.apply(*chunk));
         }
         older.members.append(&mut self.members);
         older.log.append(&mut self.log);

@@ -7,9 +7,10 @@
 //!
 //! Nothing protects an entry but what snappy and its own lengths happen to notice.
 
+mod batch;
 mod cuts;
 mod entry;
-mod hash;
+mod keys;
 #[cfg(test)]
 mod model;
 mod segment;
@@ -17,27 +18,26 @@ mod series;
 mod store;
 mod window;
 
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::io::Read;
-use std::ops::Range;
 
+use batch::{Batch, Held};
 pub use cuts::Cuts;
-use entry::{Body, Group};
-use hash::Seed;
+use entry::Body;
+pub use keys::Keys;
 use segment::Segment;
 use series::Series;
-pub use store::{Chunk, Store};
+pub use store::{Chunk, Shift, Store};
 
 use super::{Error, ErrorKind, Note, ReadError};
 
-type All = HashMap<Box<[u8]>, Series, Seed>;
-
-/// Reads segments, or parts of them. Its memory is used again from entry to entry.
-#[derive(Debug, Default)]
-pub struct Reader {
+/// Reads segments, or parts of them. Its memory is used again from part to part.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    keys: &'a Keys,
     packed: Vec<u8>,
     body: Vec<u8>,
+    numbers: Vec<u32>,
+    batch: Batch,
 }
 
 /// What a segment says, or some entries of it that follow each other. None needs another one to be read.
@@ -47,10 +47,18 @@ pub struct Part {
     pub notes: Vec<Note>,
     /// Whether all of it was read. If not, what stands before the damage counts, and nothing behind it does.
     pub done: Result<(), ReadError>,
-    series: All,
-    store: Store,
-    /// Types and bodies of the entries that delete, in order: they hold for older parts as well.
-    deletions: Vec<(u8, Vec<u8>)>,
+    held: Held,
+    /// In order: they hold for what is older.
+    deletions: Vec<Deletion>,
+}
+
+/// An entry that deletes.
+#[derive(Debug)]
+struct Deletion {
+    /// How many chunks of its part are older.
+    older: usize,
+    code: u8,
+    body: Vec<u8>,
 }
 
 /// What a server would hold in memory after reading the log of a shard.
@@ -59,8 +67,17 @@ pub struct Part {
 /// and never touches TSM files: their own deletions are in their tombstones.
 #[derive(Debug, Default)]
 pub struct Cache {
-    series: All,
+    parts: Vec<Added>,
     store: Store,
+}
+
+/// A part whose values are in the store of all.
+#[derive(Debug)]
+struct Added {
+    chunks: Vec<(u32, Chunk)>,
+    deletions: Vec<Deletion>,
+    /// Where its store is there.
+    shift: Shift,
 }
 
 /// All values of one key.
@@ -73,37 +90,66 @@ pub struct Entry {
     pub chunks: Vec<Chunk>,
 }
 
-impl Reader {
-    /// What the entries of a segment say that stand at these offsets; it ends there.
+impl<'a> Reader<'a> {
+    /// One that has numbers for keys from there.
+    pub fn new(keys: &'a Keys) -> Self {
+        Self {
+            keys,
+            packed: Vec::new(),
+            body: Vec::new(),
+            numbers: Vec::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// What the entries of a segment say from offset `at` on; it ends with the last one of them.
     ///
     /// `last` says that nothing follows in the log: only there an entry may be cut short, as a crash leaves it.
-    pub fn read(&mut self, segment: impl Read, offsets: Range<u64>, last: bool) -> Part {
+    pub fn read(&mut self, segment: impl Read, at: u64, last: bool) -> Part {
         let mut part = Part {
             notes: Vec::new(),
             done: Ok(()),
-            series: All::default(),
-            store: Store::default(),
+            held: Held::default(),
             deletions: Vec::new(),
         };
-        part.done = self.apply(segment, offsets, last, &mut part);
+        part.done = self.entries(segment, at, last, &mut part);
+        self.batch.settle(&mut part.held);
         part
     }
 
-    fn apply(
+    fn entries(
         &mut self,
         segment: impl Read,
-        Range { start, end }: Range<u64>,
+        at: u64,
         last: bool,
         part: &mut Part,
     ) -> Result<(), ReadError> {
-        let mut segment = Segment::new(segment, start, last, &mut self.packed);
+        let mut packed = std::mem::take(&mut self.packed);
+        let mut segment = Segment::new(segment, at, last, &mut packed);
         while let Some((at, code)) = segment.next(&mut self.body, &mut part.notes)? {
-            let now = segment.at();
-            part.store.foresee(now - start, end.saturating_sub(now));
-            let deletes = apply(&mut part.series, &mut part.store, code, &self.body);
-            if deletes.map_err(|kind| Error::new(at, kind))? {
-                part.deletions.push((code, self.body.clone()));
-            }
+            self.entry(code, part)
+                .map_err(|kind| Error::new(at, kind))?;
+        }
+        self.packed = packed;
+        Ok(())
+    }
+
+    /// Do what an entry says, if all of it is readable.
+    fn entry(&mut self, code: u8, part: &mut Part) -> Result<(), ErrorKind> {
+        let Body::Write(groups) = entry::parse(code, &self.body)? else {
+            self.batch.settle(&mut part.held);
+            part.deletions.push(Deletion {
+                older: part.held.chunks.len(),
+                code,
+                body: self.body.clone(),
+            });
+            return Ok(());
+        };
+        let keys = groups.clone().map(|group| group.key);
+        self.keys.number(keys, &mut self.numbers);
+        self.batch.expect(self.keys.count());
+        for (group, number) in groups.zip(&self.numbers) {
+            self.batch.add(*number, &group, &mut part.held);
         }
         Ok(())
     }
@@ -112,66 +158,72 @@ impl Reader {
 impl Cache {
     /// Add what the next segment says, or the next part of one.
     pub fn add(&mut self, newer: Part) {
-        for (code, body) in &newer.deletions {
-            // It has been applied to its own part: it can be read.
-            let _ = apply(&mut self.series, &mut self.store, *code, body);
-        }
-        let shift = self.store.absorb(newer.store);
-        for (key, mut series) in newer.series {
-            series.shift(shift);
-            match self.series.entry(key) {
-                hash_map::Entry::Occupied(mut known) => known.get_mut().join(series, &self.store),
-                hash_map::Entry::Vacant(place) => drop(place.insert(series)),
-            }
-        }
+        let shift = self.store.absorb(newer.held.store);
+        self.parts.push(Added {
+            chunks: newer.held.chunks,
+            deletions: newer.deletions,
+            shift,
+        });
     }
 
-    /// All keys in ascending order, those without values left out, and where their values are.
-    pub fn finish(mut self) -> (Vec<Entry>, Store) {
-        let mut all: Vec<_> = self.series.into_iter().collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let settled = all.into_iter().map(|(key, series)| Entry {
+    /// All keys in ascending order, those without values left out, and where their values are. All parts have had the
+    /// numbers of their keys from there.
+    pub fn finish(mut self, keys: Keys) -> (Vec<Entry>, Store) {
+        let mut series = self.rooms(keys.count());
+        for part in std::mem::take(&mut self.parts) {
+            let mut done = 0;
+            for deletion in part.deletions {
+                self.push(&mut series, &part.chunks[done..deletion.older], part.shift);
+                done = deletion.older;
+                // It has been read before.
+                let _ = self.delete(&mut series, &deletion, &keys);
+            }
+            self.push(&mut series, &part.chunks[done..], part.shift);
+        }
+        let all = keys.into_all().into_iter().zip(series);
+        let settled = all.map(|(key, series)| Entry {
             key,
             chunks: series.settle(&mut self.store),
         });
-        let entries = settled.filter(|entry| !entry.chunks.is_empty()).collect();
+        let mut entries: Vec<_> = settled.filter(|entry| !entry.chunks.is_empty()).collect();
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         (entries, self.store)
     }
-}
 
-/// Do what an entry says, if all of it is readable; whether it deletes.
-fn apply(all: &mut All, store: &mut Store, code: u8, body: &[u8]) -> Result<bool, ErrorKind> {
-    match entry::parse(code, body)? {
-        Body::Write(groups) => {
-            groups.for_each(|group| write(all, store, &group));
-            return Ok(false);
-        }
-        Body::Delete(keys) => {
-            for key in keys.split(|byte| *byte == b'\n') {
-                all.remove(key);
-            }
-        }
-        Body::DeleteRange(min, max, keys) => {
-            for key in keys {
-                if let Some(series) = all.get_mut(key) {
-                    series.delete(min, max, store);
-                }
-            }
-        }
+    /// For each of so many keys one with room for all its chunks.
+    fn rooms(&self, keys: usize) -> Vec<Series> {
+        let mut counts = vec![0; keys];
+        let chunks = self.parts.iter().flat_map(|part| &part.chunks);
+        chunks.for_each(|(number, _)| counts[*number as usize] += 1);
+        counts.into_iter().map(Series::with_room).collect()
     }
-    Ok(true)
-}
 
-fn write(all: &mut All, store: &mut Store, group: &Group<'_>) {
-    if group.points.is_empty() {
-        return;
+    fn push(&self, series: &mut [Series], chunks: &[(u32, Chunk)], shift: Shift) {
+        for (number, chunk) in chunks {
+            series[*number as usize].push(shift.apply(*chunk), &self.store);
+        }
     }
-    // Nearly always the key is known: no copy of it is made to find out.
-    if let Some(series) = all.get_mut(group.key) {
-        return series.append(group, store);
+
+    fn delete(
+        &self,
+        series: &mut [Series],
+        deletion: &Deletion,
+        keys: &Keys,
+    ) -> Result<(), ErrorKind> {
+        let mut delete = |key: &[u8], min, max| {
+            if let Some(number) = keys.find(key) {
+                series[number as usize].delete(min, max, &self.store);
+            }
+        };
+        match entry::parse(deletion.code, &deletion.body)? {
+            Body::Write(_) => {}
+            Body::Delete(keys) => keys
+                .split(|byte| *byte == b'\n')
+                .for_each(|key| delete(key, i64::MIN, i64::MAX)),
+            Body::DeleteRange(min, max, keys) => keys.for_each(|key| delete(key, min, max)),
+        }
+        Ok(())
     }
-    let series = all.entry(group.key.into()).or_default();
-    series.append(group, store);
 }
 
 #[cfg(test)]
@@ -201,10 +253,10 @@ mod tests {
     );
 
     /// A key and its values, all of one type together.
-    type Held = (Vec<u8>, Vec<Column>);
+    type Found = (Vec<u8>, Vec<Column>);
 
-    fn read(cache: Cache) -> Vec<Held> {
-        let (entries, store) = cache.finish();
+    fn read(cache: Cache, keys: Keys) -> Vec<Found> {
+        let (entries, store) = cache.finish(keys);
         let read = entries.into_iter().map(|entry| {
             let mut columns: Vec<Column> = Vec::new();
             for chunk in &entry.chunks {
@@ -218,37 +270,35 @@ mod tests {
         read.collect()
     }
 
-    fn replayed(segments: &[&[u8]]) -> (Vec<Held>, Vec<Note>) {
-        let (mut cache, mut notes) = (Cache::default(), Vec::new());
-        let mut reader = Reader::default();
+    fn replayed(segments: &[&[u8]]) -> (Vec<Found>, Vec<Note>) {
+        let (keys, mut cache, mut notes) = (Keys::default(), Cache::default(), Vec::new());
+        let mut reader = Reader::new(&keys);
         for (i, segment) in segments.iter().enumerate() {
-            let mut part = reader.read(*segment, 0..segment.len() as u64, i + 1 == segments.len());
+            let mut part = reader.read(*segment, 0, i + 1 == segments.len());
             notes.append(&mut part.notes);
             part.done.as_ref().unwrap();
             cache.add(part);
         }
-        (read(cache), notes)
+        (read(cache, keys), notes)
     }
 
     /// What is there in spite of the damage, and the damage.
-    fn damaged(segment: &[u8], last: bool) -> (Vec<Held>, Error) {
-        let (mut cache, part) = (
-            Cache::default(),
-            Reader::default().read(segment, 0..segment.len() as u64, last),
-        );
+    fn damaged(segment: &[u8], last: bool) -> (Vec<Found>, Error) {
+        let (keys, mut cache) = (Keys::default(), Cache::default());
+        let part = Reader::new(&keys).read(segment, 0, last);
         let Err(ReadError::Damage(error)) = &part.done else {
             panic!("{part:?}");
         };
         let error = error.clone();
         cache.add(part);
-        (read(cache), error)
+        (read(cache, keys), error)
     }
 
     fn column(times: Vec<i64>, values: Values) -> Column {
         Column { times, values }
     }
 
-    fn one(key: &str, time: i64, value: Values) -> Held {
+    fn one(key: &str, time: i64, value: Values) -> Found {
         (key.into(), vec![column(vec![time], value)])
     }
 
@@ -438,8 +488,9 @@ mod tests {
         }
         let segment = hex(SEGMENT);
         for n in 0..=segment.len() {
-            let done = Reader::default()
-                .read(segment[..n].chain(Broken), 0..n as u64, true)
+            let keys = Keys::default();
+            let done = Reader::new(&keys)
+                .read(segment[..n].chain(Broken), 0, true)
                 .done;
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
         }
@@ -499,7 +550,7 @@ mod tests {
         );
     }
 
-    fn count(entries: &[Held]) -> usize {
+    fn count(entries: &[Found]) -> usize {
         let columns = entries.iter().flat_map(|(_, columns)| columns);
         columns.map(Column::len).sum()
     }

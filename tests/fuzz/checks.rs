@@ -203,10 +203,10 @@ pub fn wal(bytes: &[u8]) {
 fn segment(bytes: &[u8]) {
     both(&Memory::of(&[("_00001.wal", bytes)]));
     both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
-    let mut cache = wal::Cache::default();
-    let mut reader = wal::Reader::default();
-    (0..2).for_each(|_| cache.add(reader.read(bytes, 0..bytes.len() as u64, false)));
-    let (entries, store) = cache.finish();
+    let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
+    let mut reader = wal::Reader::new(&keys);
+    (0..2).for_each(|_| cache.add(reader.read(bytes, 0, false)));
+    let (entries, store) = cache.finish(keys);
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
     for chunk in entries.iter().flat_map(|entry| &entry.chunks) {
         let mut column = Column::new(chunk.kind);

@@ -36,7 +36,8 @@ impl Shard {
             true => u64::MAX,
             false => least.max(left / (SHARE * jobs)),
         };
-        let (mut cache, mut damaged) = (wal::Cache::default(), None::<PathBuf>);
+        let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
+        let mut damaged = None::<PathBuf>;
         let mut add = |(path, mut part): (&Path, wal::Part)| {
             // Nothing counts that stands behind damage in a segment.
             if damaged.as_deref() == Some(path) {
@@ -53,14 +54,14 @@ impl Shard {
             })
         };
         if is_alone {
-            let mut reader = wal::Reader::default();
+            let mut reader = wal::Reader::new(&keys);
             parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
         } else {
             let feed = |feed: &Feed<'_, _, _>| {
                 let _ = parts(&segments, size).all(|part| feed.put(part, 0));
             };
             let read = || {
-                let mut reader = wal::Reader::default();
+                let mut reader = wal::Reader::new(&keys);
                 move |part, _: &Parts<'_, _, _>| Part::read(part, &mut reader)
             };
             lanes::run(Bounds::new(how.jobs, 0), feed, read, &mut add)?;
@@ -70,7 +71,7 @@ impl Shard {
             chunks: entry.chunks,
             above: self.members.len(),
         };
-        let (entries, held) = cache.finish();
+        let (entries, held) = cache.finish(keys);
         self.log = entries.into_iter().map(logged).collect();
         self.held = held;
         Ok(())
@@ -109,8 +110,11 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn read(self, reader: &mut wal::Reader) -> (&'a Path, wal::Part) {
+    fn read(self, reader: &mut wal::Reader<'_>) -> (&'a Path, wal::Part) {
         let entries = self.source.part(self.offsets.clone());
-        (self.path, reader.read(entries, self.offsets, self.is_last))
+        (
+            self.path,
+            reader.read(entries, self.offsets.start, self.is_last),
+        )
     }
 }

@@ -54,6 +54,7 @@ fn delete_range(mut body: Bytes<'_>) -> Result<Body<'_>, Error> {
 }
 
 /// Goes through the groups of a write, which have been checked.
+#[derive(Clone)]
 pub struct Groups<'a>(Bytes<'a>);
 
 impl<'a> Iterator for Groups<'a> {

@@ -31,11 +31,6 @@ impl<'a, R: Read> Segment<'a, R> {
         Self { window, is_last }
     }
 
-    /// How far it has come: the offset behind the last entry.
-    pub fn at(&self) -> u64 {
-        self.window.at()
-    }
-
     /// Where the next entry stands and its type; what it says is in the place of what was in `body`.
     pub fn next(
         &mut self,

@@ -1,8 +1,7 @@
-//! The values of one key, gathered from the entries of the log.
+//! The values of one key, gathered from all parts of the log.
 
 use std::mem;
 
-use super::entry::Group;
 use super::store::{self, Chunk, Store};
 use crate::rows::Kind;
 use crate::tsm::merge::Column;
@@ -17,34 +16,32 @@ pub struct Series {
 }
 
 impl Series {
-    /// Append the values of a group.
-    pub fn append(&mut self, group: &Group<'_>, store: &mut Store) {
-        if self.loose.is_none() && store.append(&mut self.chunks, group) {
-            return;
-        }
-        let columns = self.loosen(store);
-        store::unpack(group.points, end(columns, group.kind));
-    }
-
-    /// Append what was written later, and is in the same store.
-    pub fn join(&mut self, newer: Self, store: &Store) {
-        let (last, first) = (self.chunks.last(), newer.chunks.first());
-        if let (Some(last), Some(first)) = (last, first)
-            && last.kind == first.kind
-            && last.last < first.first
-        {
-            return self.chunks.extend_from_slice(&newer.chunks);
-        }
-        let columns = self.loosen(store);
-        unpack(&newer.chunks, store, columns);
-        for column in newer.loose.into_iter().flatten() {
-            end(columns, column.kind()).extend(&column, 0..column.len());
+    /// Nothing, with room for so many chunks.
+    pub fn with_room(chunks: usize) -> Self {
+        Self {
+            chunks: Vec::with_capacity(chunks),
+            loose: None,
         }
     }
 
-    /// The place of all chunks has changed.
-    pub fn shift(&mut self, shift: store::Shift) {
-        shift.apply(&mut self.chunks);
+    /// Points in the order they were written, in any order of time and of any types.
+    pub fn of<'a>(groups: impl Iterator<Item = (Kind, &'a [u8])>) -> Self {
+        let mut columns = Vec::new();
+        groups.for_each(|(kind, points)| store::unpack(points, end(&mut columns, kind)));
+        Self {
+            chunks: Vec::new(),
+            loose: Some(columns),
+        }
+    }
+
+    /// Append what was written later, and is in this store.
+    pub fn push(&mut self, newer: Chunk, store: &Store) {
+        let follows = |last: &Chunk| last.kind == newer.kind && last.last < newer.first;
+        if self.loose.is_none() && self.chunks.last().is_none_or(follows) {
+            return self.chunks.push(newer);
+        }
+        let columns = self.loosen(store);
+        store.unpack(&newer, end(columns, newer.kind));
     }
 
     /// Remove the values from `min` to `max`, both included.
@@ -68,9 +65,8 @@ impl Series {
 
     /// All values, packed: by time, of equal times the last one written. Where there is more than one type, those of
     /// one stand behind those of the other, and share no time with them.
-    pub fn settle(mut self, store: &mut Store) -> Vec<Chunk> {
+    pub fn settle(self, store: &mut Store) -> Vec<Chunk> {
         let Some(mut columns) = self.loose else {
-            self.chunks.shrink_to_fit();
             return self.chunks;
         };
         let ascends = |column: &Column| column.times.is_sorted_by(|a, b| a < b);

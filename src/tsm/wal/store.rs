@@ -10,9 +10,7 @@ mod narrow;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
-use super::entry::{Group, size, string};
+use super::entry::string;
 use crate::rows::{Kind, Values};
 use crate::tsm::Bytes;
 use crate::tsm::merge::Column;
@@ -23,9 +21,7 @@ const MOST: usize = 1000;
 /// Bytes of a chunk at most, unless a single value is longer.
 const WIDE: usize = 16 * MOST;
 /// So many values make it worth to begin a chunk that does not list their times.
-const WORTH: usize = 8;
-/// So many chunks of a key are looked at to see how much of it there is.
-const LATELY: usize = 32;
+const LONG: usize = 16;
 /// Bytes of the first slab, and of the largest ones.
 const SLABS: (usize, usize) = (16 << 10, 256 << 10);
 
@@ -34,21 +30,18 @@ const SLABS: (usize, usize) = (16 << 10, 256 << 10);
 pub struct Chunk {
     /// Their type.
     pub kind: Kind,
-    /// How many.
-    pub len: u32,
-    /// The first time; they ascend.
-    pub first: i64,
-    /// The last time.
-    pub last: i64,
-    /// From each time to the next; 0 if they are listed.
-    step: i64,
-    /// How values are held whose times are not listed.
+    /// How the values are held.
     form: Form,
-    /// Where the bytes are, how many are in use, and how many can be. A body of the log has less than 4 GiB.
+    /// How many.
+    pub len: u16,
+    /// Where the bytes are, and how many. A body of the log has less than 4 GiB.
     slab: u32,
     at: u32,
-    used: u32,
-    room: u32,
+    size: u32,
+    /// The first time; they ascend.
+    pub first: i64,
+    /// The last time. If they are not listed, they are even.
+    pub last: i64,
 }
 
 /// The bytes of all chunks.
@@ -57,8 +50,6 @@ pub struct Store {
     slabs: Vec<Slab>,
     /// Where chunks are begun: there is no room in the slabs before.
     open: usize,
-    /// How much of what is to be held has come, and how much is still to come; nothing where nobody knows.
-    come: (u64, u64),
 }
 
 /// Bytes that never move.
@@ -67,34 +58,6 @@ struct Slab {
     /// Zero at first: the system need not give what is not used.
     bytes: Vec<u8>,
     used: usize,
-}
-
-/// What can be said of ascending times.
-#[derive(Clone, Copy)]
-struct Times {
-    first: i64,
-    last: i64,
-    /// From each to the next, if that is always the same; 0 if not, or if there is but one.
-    step: i64,
-}
-
-impl Chunk {
-    /// Whether these times follow without being listed.
-    fn goes_on(&self, times: Times) -> bool {
-        let next = self.last.checked_add(self.step);
-        let is_alone = times.first == times.last;
-        self.step > 0 && next == Some(times.first) && (is_alone || times.step == self.step)
-    }
-
-    fn has_room(&self, bytes: usize, values: usize) -> bool {
-        self.free().0 >= bytes && self.free().1 >= values
-    }
-
-    /// How many more bytes and values it can have.
-    fn free(&self) -> (usize, usize) {
-        let left = MOST.saturating_sub(self.len as usize);
-        ((self.room - self.used) as usize, left)
-    }
 }
 
 impl Slab {
@@ -113,136 +76,123 @@ impl Slab {
 }
 
 impl Store {
-    /// Append a group to the chunks of its key; `false`, and nothing is appended, unless it has the type of the last one
-    /// and its times ascend from there on.
-    pub fn append(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>) -> bool {
-        let Some(times) = ascending(group) else {
-            return group.points.is_empty();
-        };
-        let follows = |last: &Chunk| last.kind == group.kind && last.last < times.first;
-        if !chunks.last().is_none_or(follows) {
+    /// Hold points of a key, in chunks behind those that are there; `false`, and nothing is held, unless their times
+    /// ascend.
+    pub fn hold(&mut self, kind: Kind, points: &[u8], chunks: &mut Vec<Chunk>) -> bool {
+        match kind {
+            Kind::String => {
+                let mut rest = Bytes::new(points, 0);
+                let times = std::iter::from_fn(|| string(&mut rest).ok());
+                let ascends = times.map(|(time, _)| time).is_sorted_by(|a, b| a < b);
+                if ascends {
+                    self.texts(points, chunks);
+                }
+                ascends
+            }
+            Kind::Boolean => self.fixed::<9>(kind, points.as_chunks().0, chunks),
+            _ => self.fixed::<16>(kind, points.as_chunks().0, chunks),
+        }
+    }
+
+    fn fixed<const N: usize>(
+        &mut self,
+        kind: Kind,
+        points: &[[u8; N]],
+        chunks: &mut Vec<Chunk>,
+    ) -> bool {
+        if step(points).is_some() {
+            self.even(kind, points, chunks);
+            return true;
+        }
+        if !points.is_sorted_by(|a, b| time(a) < time(b)) {
             return false;
         }
-        let step = chunks.last().filter(|last| last.goes_on(times));
-        let step = step.map_or(times.step, |last| last.step);
-        let values = group.points.len() / size(group.kind);
-        let is_worth = match chunks.last() {
-            Some(last) if last.goes_on(times) => true,
-            // Where times are even now and then only, chunks would stay short.
-            Some(last) if last.step == 0 && last.has_room(group.points.len(), values) => false,
-            _ => values >= WORTH,
-        };
-        match step > 0 && is_worth && group.kind != Kind::String {
-            true => self.append_even(chunks, group, Times { step, ..times }),
-            false => self.append_listed(chunks, group),
+        // Where the times are even for long, and where they are not.
+        let (mut listed, mut at) = (0, 0);
+        while let Some(rest) = points.get(at..).filter(|rest| rest.len() >= LONG) {
+            let n = run(rest);
+            if n < LONG {
+                at += n - 1;
+                continue;
+            }
+            self.listed(kind, &points[listed..at], chunks);
+            self.even(kind, &rest[..n], chunks);
+            at += n;
+            listed = at;
         }
+        self.listed(kind, &points[listed..], chunks);
         true
     }
 
-    fn append_even(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>, mut times: Times) {
-        let size = size(group.kind);
-        let before = chunks.last().map_or(Form::default(), |last| last.form);
-        let form = before.after(group);
-        let wide = usize::from(form.width);
-        let mut points = group.points;
-        while points.len() >= size {
-            let wanted = (points.len() / size).min(MOST);
-            let open = chunks.last();
-            let open = open.filter(|last| last.goes_on(times) && last.form == form);
-            let mut n = open.map_or(0, |last| (last.free().0 / wide).min(last.free().1));
-            if n == 0 {
-                n = wanted;
-                let room = (wanted * wide, MOST * wide);
-                self.begin(chunks, (group.kind, form), times.step, room);
-            }
-            let n = n.min(wanted);
-            let (now, later) = points.split_at(n * size);
-            let last = time(now, now.len() - size);
-            let place = self.take(chunks, n, n * wide, (times.first, last));
-            form.put(group.kind, now, place);
-            points = later;
-            times.first = time(later, 0);
+    fn even<const N: usize>(&mut self, kind: Kind, points: &[[u8; N]], chunks: &mut Vec<Chunk>) {
+        for points in points.chunks(MOST) {
+            let bytes = points.as_flattened();
+            let form = Form::of(kind, bytes);
+            let ends = (time(&points[0]), time(&points[points.len() - 1]));
+            let size = points.len() * form.width();
+            let place = self.begin(chunks, (kind, form), points.len(), ends, size);
+            form.put(kind, bytes, place);
         }
     }
 
-    fn append_listed(&mut self, chunks: &mut Vec<Chunk>, group: &Group<'_>) {
-        let mut points = group.points;
-        while !points.is_empty() {
-            let open = chunks.last().filter(|last| last.step == 0);
-            let (room, left) = open.map_or((0, 0), Chunk::free);
-            let mut head = Head::of(group.kind, points, room, left);
-            if head.values == 0 {
-                head = Head::of(group.kind, points, WIDE, MOST);
-                if head.values == 0 {
-                    head = Head::of(group.kind, points, usize::MAX, 1);
-                }
-                if head.values == 0 {
-                    return;
-                }
-                let form = chunks.last().map_or(Form::default(), |last| last.form);
-                self.begin(chunks, (group.kind, form), 0, (head.bytes, WIDE));
-            }
-            let (now, later) = points.split_at(head.bytes);
-            let ends = (time(now, 0), time(now, head.last));
-            let place = self.take(chunks, head.values, now.len(), ends);
-            place.copy_from_slice(now);
-            points = later;
+    fn listed<const N: usize>(&mut self, kind: Kind, points: &[[u8; N]], chunks: &mut Vec<Chunk>) {
+        for points in points.chunks(MOST) {
+            let bytes = points.as_flattened();
+            let ends = (time(&points[0]), time(&points[points.len() - 1]));
+            let form = (kind, Form::default());
+            let place = self.begin(chunks, form, points.len(), ends, bytes.len());
+            place.copy_from_slice(bytes);
         }
     }
 
-    /// Of all that is to be held so much has come, what is appended next included, and so much is still to come; in any
-    /// unit. It says no more than how much room is worth to be kept.
-    pub fn foresee(&mut self, come: u64, still: u64) {
-        self.come = (come, still);
+    /// Hold strings, as many in a chunk as fit, or one that is longer.
+    fn texts(&mut self, points: &[u8], chunks: &mut Vec<Chunk>) {
+        let mut rest = Bytes::new(points, 0);
+        let (mut from, mut len, mut ends) = (0, 0, (0, 0));
+        let mut next = string(&mut rest).ok();
+        let mut to = rest.at() as usize;
+        while let Some((time, _)) = next {
+            if len == 0 {
+                ends.0 = time;
+            }
+            ends.1 = time;
+            len += 1;
+            next = string(&mut rest).ok();
+            let end = rest.at() as usize;
+            if next.is_none() || len == MOST || end - from > WIDE {
+                let form = (Kind::String, Form::default());
+                let place = self.begin(chunks, form, len, ends, to - from);
+                place.copy_from_slice(&points[from..to]);
+                (from, len) = (to, 0);
+            }
+            to = end;
+        }
     }
 
-    /// Begin a chunk with room for as many bytes as are wanted, or twice as many as the one before uses, if that is no
-    /// more than the most there can be, and no more than are to come if the key goes on as it did. Where that one is of
-    /// another form, or was not filled, nobody knows what follows: then it gets no more than it needs.
+    /// Begin a chunk of so many values in so many bytes, from the first time to the last one; where its bytes are.
     fn begin(
         &mut self,
         chunks: &mut Vec<Chunk>,
         (kind, form): (Kind, Form),
-        step: i64,
-        room: (usize, usize),
-    ) {
-        let (wanted, most) = room;
-        let is_full = |chunk: &&Chunk| chunk.step == step && (step == 0 || chunk.free().0 < 8);
-        let before = chunks.last().filter(is_full);
-        let before = before.map_or(0, |chunk| chunk.used as usize);
-        let room = (2 * before).min(most).min(self.to_come(chunks, wanted));
-        let room = wanted.max(room);
-        let (slab, at) = self.reserve(room);
-        // Many keys have one chunk for ever.
-        chunks.reserve_exact(usize::from(chunks.is_empty()));
+        len: usize,
+        (first, last): (i64, i64),
+        size: usize,
+    ) -> &mut [u8] {
+        let (slab, at) = self.reserve(size);
         chunks.push(Chunk {
             kind,
-            len: 0,
-            first: 0,
-            last: 0,
-            step,
             form,
+            len: len as u16,
             slab,
             at,
-            used: 0,
-            room: room as u32,
+            size: size as u32,
+            first,
+            last,
         });
-    }
-
-    /// Bytes of a key that are still to come, if it goes on as it did: these chunks are held, and so many bytes come now.
-    fn to_come(&self, chunks: &[Chunk], now: usize) -> usize {
-        let (come, still) = self.come;
-        // Of many chunks all before the last ones are taken for as long as those.
-        let lately: usize = chunks
-            .iter()
-            .rev()
-            .take(LATELY)
-            .map(|it| it.used as usize)
-            .sum();
-        let held = lately as u128 * chunks.len() as u128 / chunks.len().clamp(1, LATELY) as u128;
-        let later = ((held + now as u128) * u128::from(still)).checked_div(u128::from(come));
-        let later = later.and_then(|later| usize::try_from(later).ok());
-        later.map_or(usize::MAX, |later| now.saturating_add(later))
+        let at = at as usize;
+        let slab = self.slabs.get_mut(slab as usize);
+        slab.and_then(|slab| slab.bytes.get_mut(at..at + size))
+            .unwrap_or_default()
     }
 
     /// The slab with so many bytes that nobody uses, and where in it; they are in use now.
@@ -259,52 +209,27 @@ impl Store {
         }
     }
 
-    /// The place for that many more values in so many bytes, which are free, at the end of the last chunk.
-    fn take(
-        &mut self,
-        chunks: &mut [Chunk],
-        values: usize,
-        bytes: usize,
-        (first, last): (i64, i64),
-    ) -> &mut [u8] {
-        let Some(chunk) = chunks.last_mut() else {
-            return &mut [];
-        };
-        if chunk.len == 0 {
-            chunk.first = first;
-        }
-        chunk.last = last;
-        chunk.len += values as u32;
-        let at = chunk.at as usize + chunk.used as usize;
-        chunk.used += bytes as u32;
-        self.place(chunk.slab, at..at + bytes)
-    }
-
-    fn place(&mut self, slab: u32, bytes: Range<usize>) -> &mut [u8] {
-        let slab = self.slabs.get_mut(slab as usize);
-        slab.and_then(|slab| slab.bytes.get_mut(bytes))
-            .unwrap_or_default()
-    }
-
     /// The bytes of a chunk.
     fn bytes(&self, chunk: &Chunk) -> &[u8] {
-        let (at, used) = (chunk.at as usize, chunk.used as usize);
+        let (at, size) = (chunk.at as usize, chunk.size as usize);
         let slab = self.slabs.get(chunk.slab as usize);
-        slab.and_then(|slab| slab.bytes.get(at..at + used))
+        slab.and_then(|slab| slab.bytes.get(at..at + size))
             .unwrap_or_default()
     }
 
     /// Append the values of a chunk to a column of its type.
     pub fn unpack(&self, chunk: &Chunk, out: &mut Column) {
         let bytes = self.bytes(chunk);
-        if chunk.step == 0 {
+        if chunk.form.is_listed() {
             return unpack(bytes, out);
         }
+        let steps = i64::from(chunk.len) - 1;
+        let step = chunk.last.wrapping_sub(chunk.first) / steps.max(1);
         let mut next = chunk.first;
         out.times.extend((0..chunk.len).map(|_| {
             let time = next;
             // Nobody asks for the one behind the last.
-            next = next.wrapping_add(chunk.step);
+            next = next.wrapping_add(step);
             time
         }));
         chunk.form.unpack(bytes, &mut out.values);
@@ -323,13 +248,7 @@ impl Store {
         for i in 0..column.len() {
             column_point(column, i, &mut points);
             if points.len() >= WIDE || i + 1 == column.len() {
-                let (key, kind) = (&[][..], column.kind());
-                let points_of = Group {
-                    key,
-                    kind,
-                    points: &points,
-                };
-                self.append(&mut chunks, &points_of);
+                self.hold(column.kind(), &points, &mut chunks);
                 points.clear();
             }
         }
@@ -342,9 +261,10 @@ impl Store {
 pub struct Shift(u32);
 
 impl Shift {
-    /// Find the chunks in the other store from now on.
-    pub fn apply(self, chunks: &mut [Chunk]) {
-        chunks.iter_mut().for_each(|chunk| chunk.slab += self.0);
+    /// The chunk as it is found in the other store from now on.
+    pub fn apply(self, chunk: Chunk) -> Chunk {
+        let slab = chunk.slab + self.0;
+        Chunk { slab, ..chunk }
     }
 }
 
@@ -397,94 +317,41 @@ fn pairs<T>(points: &[u8], times: &mut Vec<i64>, out: &mut Vec<T>, value: impl F
     out.extend(points.map(|point| value(point as u64)));
 }
 
-/// The time of the point at this place.
-fn time(points: &[u8], at: usize) -> i64 {
-    let time = points.get(at..).and_then(|rest| rest.first_chunk());
-    time.copied().map_or(0, i64::from_be_bytes)
+/// The time of a point.
+fn time<const N: usize>(point: &[u8; N]) -> i64 {
+    point.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
-/// The first points of some.
-struct Head {
-    values: usize,
-    bytes: usize,
-    /// Where the last one of them stands.
-    last: usize,
-}
-
-impl Head {
-    /// As many as fit into so many bytes, and no more than so many values.
-    fn of(kind: Kind, points: &[u8], room: usize, most: usize) -> Self {
-        let size = size(kind);
-        if kind != Kind::String {
-            let values = most.min(room.min(points.len()) / size);
-            let bytes = values * size;
-            let last = bytes.saturating_sub(size);
-            return Self {
-                values,
-                bytes,
-                last,
-            };
-        }
-        let mut head = Self {
-            values: 0,
-            bytes: 0,
-            last: 0,
-        };
-        let mut rest = Bytes::new(points, 0);
-        while head.values < most && string(&mut rest).is_ok() && rest.at() as usize <= room {
-            head.values += 1;
-            (head.last, head.bytes) = (head.bytes, rest.at() as usize);
-        }
-        head
+/// How far the times of all these points are apart, if they are even. Of a single one anything.
+fn step<const N: usize>(points: &[[u8; N]]) -> Option<i64> {
+    let (first, last) = (time(points.first()?), time(points.last()?));
+    let Some(second) = points.get(1) else {
+        return Some(1);
+    };
+    let step = time(second).checked_sub(first).filter(|step| *step > 0)?;
+    let span = i64::try_from(points.len() - 1).ok()?.checked_mul(step)?;
+    if first.checked_add(span) != Some(last) {
+        return None;
     }
-}
-
-/// The times of a group, if they ascend.
-fn ascending(group: &Group<'_>) -> Option<Times> {
-    match group.kind {
-        Kind::Boolean => fixed(group.points.as_chunks::<9>().0),
-        Kind::String => {
-            let mut points = Bytes::new(group.points, 0);
-            let times = std::iter::from_fn(|| string(&mut points).ok());
-            steps(times.map(|(time, _)| time))
-        }
-        _ => fixed(group.points.as_chunks::<16>().0),
-    }
-}
-
-/// The times of points of the same size, if they ascend.
-fn fixed<const N: usize>(points: &[[u8; N]]) -> Option<Times> {
-    let of = |point: &[u8; N]| time(point, 0);
-    let (first, last) = (of(points.first()?), of(points.last()?));
-    let step = points
-        .get(1)
-        .map_or(0, |point| of(point).wrapping_sub(first));
     // Nearly always they are even, which is seen without a branch.
     let mut expected = first;
     let other = points.iter().fold(0, |other, point| {
-        let other = other | (of(point) ^ expected);
+        let other = other | (time(point) ^ expected);
         expected = expected.wrapping_add(step);
         other
     });
-    let span = i64::try_from(points.len() - 1).ok();
-    let span = span.and_then(|n| first.checked_add(step.checked_mul(n)?));
-    match other == 0 && (step > 0 || points.len() == 1) && span == Some(last) {
-        true => Some(Times { first, last, step }),
-        false => steps(points.iter().map(of)),
-    }
+    (other == 0).then_some(step)
 }
 
-fn steps(mut times: impl Iterator<Item = i64>) -> Option<Times> {
-    let first = times.next()?;
-    let (mut last, mut step, mut ascend) = (first, None, true);
-    let mut is_even = true;
-    for time in times {
-        // What is too far apart is not even.
-        let this = time.wrapping_sub(last);
-        ascend &= time > last;
-        is_even &= this > 0 && *step.get_or_insert(this) == this;
-        last = time;
+/// How many of these points, which ascend, are even from the first one on. Two always are, unless they are too far apart.
+fn run<const N: usize>(points: &[[u8; N]]) -> usize {
+    let steps = points
+        .windows(2)
+        .map(|pair| time(&pair[1]).checked_sub(time(&pair[0])));
+    let mut steps = steps.peekable();
+    let first = steps.peek().copied().flatten();
+    match first {
+        Some(step) => 1 + steps.take_while(|next| *next == Some(step)).count(),
+        None => 2,
     }
-    let step = step.filter(|_| is_even).unwrap_or(0);
-    ascend.then_some(Times { first, last, step })
 }

@@ -1,67 +1,62 @@
 //! Numbers in as few bytes as they need: whole ones without what is only their sign, floats of few decimals as whole
 //! ones. Every one comes out as it went in, to the last bit.
 
-use super::super::entry::Group;
 use crate::rows::{Kind, Values};
 
 /// Powers of ten by which floats of few decimals become whole.
 const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 
-/// How the values of a chunk are held whose times are not listed.
+/// How the values of a chunk are held: in the low half the bytes of a value, 0 if they are listed with their times; in
+/// the high half, of floats in less than eight bytes, by how many digits the point was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Form {
-    /// Bytes of a value; 0 where nobody has said.
-    pub width: u8,
-    /// Of floats in less than eight bytes by how many digits the point was moved.
-    decimals: u8,
-}
+pub struct Form(u8);
 
 impl Form {
-    /// How a group can be held that follows values of its type of this form. What was wide once may be so again: forms
-    /// become wider only, so that there are never many chunks of a few values.
-    pub fn after(self, group: &Group<'_>) -> Self {
-        let points = group.points.as_chunks().0;
-        match group.kind {
-            Kind::Float => self.floats(points),
-            Kind::Integer => Self {
-                width: self.width.max(integers(points)),
-                ..self
-            },
-            kind => Self {
-                width: if kind == Kind::Boolean { 1 } else { 8 },
-                ..self
-            },
+    fn new(width: u8, decimals: u8) -> Self {
+        Self(decimals << 4 | width)
+    }
+
+    /// Whether times are listed with the values.
+    pub fn is_listed(self) -> bool {
+        self.width() == 0
+    }
+
+    /// Bytes of a value whose time is not listed.
+    pub fn width(self) -> usize {
+        usize::from(self.0 & 0xf)
+    }
+
+    /// How these points can be held.
+    pub fn of(kind: Kind, points: &[u8]) -> Self {
+        let numbers = points.as_chunks().0;
+        let whole = |width| Self::new(width, 0);
+        match kind {
+            Kind::Float => Self::floats(numbers).unwrap_or(whole(8)),
+            Kind::Integer => whole(integers(numbers)),
+            Kind::Boolean => whole(1),
+            _ => whole(8),
         }
     }
 
-    fn floats(self, points: &[[u8; 16]]) -> Self {
-        let wide = Self {
-            width: 8,
-            decimals: 0,
-        };
-        if self.width == 8 {
-            return wide;
-        }
+    fn floats(points: &[[u8; 16]]) -> Option<Self> {
         // Of most long ones the first is seen to be so.
         let first = points.get(..1).unwrap_or_default();
-        for (decimals, power) in (0..).zip(POWERS).skip(usize::from(self.decimals)) {
-            if let Some(width) = moved(first, power).and_then(|_| moved(points, power)) {
-                let width = self.width.max(width);
-                return Self { width, decimals };
-            }
-        }
-        wide
+        let mut powers = (0..).zip(POWERS);
+        powers.find_map(|(decimals, power)| {
+            let width = moved(first, power).and_then(|_| moved(points, power))?;
+            Some(Self::new(width, decimals))
+        })
     }
 
     fn power(self) -> f64 {
-        POWERS[usize::from(self.decimals) % POWERS.len()]
+        POWERS[usize::from(self.0 >> 4) % POWERS.len()]
     }
 
     /// Put the values of these points there, which are of this form.
     pub fn put(self, kind: Kind, points: &[u8], out: &mut [u8]) {
         let power = self.power();
         let scaled = |point: &[u8; 16]| scaled(value(point), power);
-        match (kind, self.width) {
+        match (kind, self.width()) {
             (Kind::Float, 2) => each(points, out, |point| (scaled(point) as i16).to_be_bytes()),
             (Kind::Float, 4) => each(points, out, |point| scaled(point).to_be_bytes()),
             (_, 8) => each::<16, 8>(points, out, last),
@@ -74,7 +69,7 @@ impl Form {
     /// Append what was put to values of the same type.
     pub fn unpack(self, bytes: &[u8], out: &mut Values) {
         let power = self.power();
-        match (out, self.width) {
+        match (out, self.width()) {
             (Values::Float(out), 2) => {
                 append(bytes, out, |it| f64::from(i16::from_be_bytes(it)) / power)
             }
@@ -161,15 +156,10 @@ mod tests {
     }
 
     /// The form of these floats, once it is known that they are found again.
-    fn form(before: Form, values: &[f64]) -> Form {
+    fn form(values: &[f64]) -> Form {
         let (points, kind) = (points(values), Kind::Float);
-        let group = Group {
-            key: b"k",
-            kind,
-            points: &points,
-        };
-        let form = before.after(&group);
-        let mut held = vec![0; values.len() * usize::from(form.width)];
+        let form = Form::of(kind, &points);
+        let mut held = vec![0; values.len() * form.width()];
         form.put(kind, &points, &mut held);
         let mut found = Values::Float(Vec::new());
         form.unpack(&held, &mut found);
@@ -187,8 +177,8 @@ mod tests {
     }
 
     fn of(values: &[f64]) -> (u8, u8) {
-        let form = form(Form::default(), values);
-        (form.width, form.decimals)
+        let form = form(values);
+        (form.0 & 0xf, form.0 >> 4)
     }
 
     #[test]
@@ -226,23 +216,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_form_becomes_wider_only() {
-        let mut before = Form::default();
-        let groups: [(&[f64], _, _); 6] = [
-            (&[1.0], 2, 0),
-            (&[1.5], 2, 1),
-            (&[1e5], 4, 1),
-            (&[1.0], 4, 1),
-            (&[1.0 / 3.0], 8, 0),
-            (&[1.0], 8, 0),
-        ];
-        for (values, width, decimals) in groups {
-            before = form(before, values);
-            assert_eq!((width, decimals), (before.width, before.decimals));
-        }
-    }
-
     /// Floats as they are measured, and any.
     fn floats() -> impl Strategy<Value = Vec<f64>> {
         let short = (0..POWERS.len(), prop::collection::vec(any::<i32>(), 1..50));
@@ -258,8 +231,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_float_is_found_again_to_the_last_bit(groups in prop::collection::vec(floats(), 1..9)) {
-            groups.iter().fold(Form::default(), |before, values| form(before, values));
+        fn every_float_is_found_again_to_the_last_bit(values in floats()) {
+            form(&values);
         }
     }
 }

@@ -44,11 +44,6 @@ fn float(time: i64) -> f64 {
     }
 }
 
-fn group(kind: Kind, points: &[u8]) -> Group<'_> {
-    let key = b"k";
-    Group { key, kind, points }
-}
-
 fn all(store: &Store, chunks: &[Chunk], kind: Kind) -> Column {
     let mut all = Column::new(kind);
     for chunk in chunks {
@@ -59,7 +54,7 @@ fn all(store: &Store, chunks: &[Chunk], kind: Kind) -> Column {
             (chunk.first, Some(&chunk.last)),
             (all.times[before], all.times.last())
         );
-        assert!(chunk.len as usize <= MOST && (chunk.used as usize <= WIDE || chunk.len == 1));
+        assert!(chunk.len as usize <= MOST && (chunk.size as usize <= WIDE || chunk.len == 1));
     }
     all
 }
@@ -80,95 +75,93 @@ fn kinds() -> impl Strategy<Value = Kind> {
     ]
 }
 
+/// What is held of such points.
+fn held(kind: Kind, points: &[u8]) -> Option<(Store, Vec<Chunk>)> {
+    let (mut store, mut chunks) = (Store::default(), Vec::new());
+    let is_held = store.hold(kind, points, &mut chunks);
+    assert!(is_held || (chunks.is_empty() && store.slabs.is_empty()));
+    is_held.then_some((store, chunks))
+}
+
+/// Bytes that such times take with their values.
+fn memory(times: &[i64]) -> usize {
+    let (store, chunks) = held(Kind::Unsigned, &points(Kind::Unsigned, times)).unwrap();
+    let slabs = store.slabs.iter().map(|slab| slab.used).sum::<usize>();
+    slabs + chunks.len() * size_of::<Chunk>()
+}
+
 proptest! {
     #[test]
-    fn what_was_appended_is_unpacked(
+    fn what_is_held_is_unpacked(
         kind in kinds(),
         groups in prop::collection::vec((1..1500usize, 1..4i64, 2..2000usize, 0..3i64), 1..12),
     ) {
-        let (mut store, mut chunks, mut other) = (Store::default(), Vec::new(), Vec::new());
-        let mut plain = Column::new(kind);
+        let (mut times, mut plain) = (Vec::new(), Column::new(kind));
         for (n, step, odd, gap) in groups {
-            let start = plain.times.last().map_or(5, |last| last + step + gap);
+            let start = times.last().map_or(5, |last| last + step + gap);
             // Many are short.
-            let n = if n % 3 == 0 { n } else { 1 + n % 11 };
-            let points = points(kind, &ascending(start, n, step, odd));
-            unpack(&points, &mut plain);
-            prop_assert!(store.append(&mut chunks, &group(kind, &points)));
-            // Another key in between.
-            prop_assert!(store.append(&mut other, &group(kind, &points)));
+            let n = if n % 3 == 0 { n } else { 1 + n % 31 };
+            times.extend(ascending(start, n, step, odd));
         }
+        let points = points(kind, &times);
+        unpack(&points, &mut plain);
+        let (mut store, mut chunks) = held(kind, &points).unwrap();
         prop_assert_eq!(&plain, &all(&store, &chunks, kind));
-        prop_assert_eq!(&plain, &all(&store, &other, kind));
+        // Another key behind it, and more of the same one.
         let packed = store.pack(&plain);
         prop_assert_eq!(&plain, &all(&store, &packed, kind));
+        let before = chunks.len();
+        prop_assert!(store.hold(kind, &points, &mut chunks));
+        prop_assert_eq!(&plain, &all(&store, &chunks[before..], kind));
     }
 
     #[test]
-    fn what_does_not_follow_is_not_appended(
+    fn what_does_not_ascend_is_not_held(
         kind in kinds(),
-        mut times in prop::collection::vec(0..5000i64, 0..20),
-        before in 0..500i64,
+        mut times in prop::collection::vec(0..5000i64, 1..40),
         is_sorted: bool,
     ) {
         if is_sorted {
             times.sort_unstable();
         }
-        let (mut store, mut chunks) = (Store::default(), Vec::new());
-        store.append(&mut chunks, &group(kind, &points(kind, &[before])));
-        let is_ascending = [&[before], &times[..]].concat().is_sorted_by(|a, b| a < b);
-        let points = points(kind, &times);
-        prop_assert_eq!(is_ascending, store.append(&mut chunks, &group(kind, &points)));
-        let n = if is_ascending { 1 + times.len() } else { 1 };
-        prop_assert_eq!(n, all(&store, &chunks, kind).len());
+        let is_ascending = times.is_sorted_by(|a, b| a < b);
+        prop_assert_eq!(is_ascending, held(kind, &points(kind, &times)).is_some());
     }
 }
 
 #[test]
 fn the_ends_of_time_are_not_even() {
-    let times = [i64::MIN, 0, i64::MAX];
-    let mut points = Vec::new();
-    times.iter().for_each(|time| {
-        points.extend(time.to_be_bytes());
-        points.extend([0; 8]);
-    });
-    let (mut store, mut chunks) = (Store::default(), Vec::new());
-    assert!(store.append(&mut chunks, &group(Kind::Integer, &points)));
-    assert_eq!(times, *all(&store, &chunks, Kind::Integer).times);
-    assert!(!store.append(&mut chunks, &group(Kind::Integer, &points[..16])));
-    assert!(!store.append(&mut chunks, &group(Kind::Float, &points[32..])));
-}
-
-#[test]
-fn a_few_values_at_a_time_do_not_become_many_chunks() {
-    for n in 1..20 {
-        let (mut store, mut chunks, mut start) = (Store::default(), Vec::new(), 0);
-        for i in 0..4000 {
-            let times = ascending(start, n, 1 + i % 3, usize::MAX);
-            start = times[n - 1] + 10;
-            let points = points(Kind::Unsigned, &times);
-            assert!(store.append(&mut chunks, &group(Kind::Unsigned, &points)));
-        }
-        let bytes = store.slabs.iter().map(|slab| slab.used).sum::<usize>();
-        let all = bytes + chunks.len() * size_of::<Chunk>();
-        assert!(all < 19 * 4000 * n, "{n} at a time: {}", all / 4000 / n);
+    let with_zeros = |times: &[i64]| {
+        let points = times.iter().flat_map(|time| [time.to_be_bytes(), [0; 8]]);
+        points.flatten().collect::<Vec<_>>()
+    };
+    let middle: Vec<i64> = (0..20).collect();
+    let times = [&[i64::MIN][..], &middle, &[i64::MAX]].concat();
+    for times in [
+        &times[..],
+        &times[1..],
+        &times[..21],
+        &[i64::MIN, 0, i64::MAX],
+    ] {
+        let (store, chunks) = held(Kind::Integer, &with_zeros(times)).unwrap();
+        assert_eq!(times, &*all(&store, &chunks, Kind::Integer).times);
+    }
+    for times in [[i64::MAX, i64::MIN], [0, 0], [i64::MIN, i64::MIN]] {
+        assert!(held(Kind::Integer, &with_zeros(&times)).is_none());
     }
 }
 
 #[test]
 fn times_that_are_even_take_no_memory() {
-    let held = |odd: usize| {
-        let (mut store, mut chunks) = (Store::default(), Vec::new());
-        for part in ascending(0, 100_000, 10, odd).chunks(200) {
-            let points = points(Kind::Unsigned, part);
-            assert!(store.append(&mut chunks, &group(Kind::Unsigned, &points)));
-        }
-        store.slabs.iter().map(|slab| slab.used).sum::<usize>()
-    };
-    assert!((800_000..820_000).contains(&held(usize::MAX)));
-    assert!((1_600_000..1_640_000).contains(&held(2)));
-    // Even in every second group of the log.
-    assert!(held(400) < 1_700_000);
+    let held = |odd: usize| memory(&ascending(0, 100_000, 10, odd));
+    assert!((800_000..810_000).contains(&held(usize::MAX)));
+    assert!((1_600_000..1_610_000).contains(&held(2)));
+    // Wherever they are even for some time.
+    assert!((800_000..850_000).contains(&held(400)));
+    assert!(held(40) < 1_000_000);
+    for odd in 2..100 {
+        assert!(held(odd) < 1_610_000, "{odd}");
+    }
 }
 
 #[test]
@@ -177,67 +170,14 @@ fn integers_of_every_width_are_unpacked() {
     let ends = ends.map(|(bits, width)| (((1i128 << bits) - 1) as i64, width));
     for (value, expected) in [(0, 2), (-1, 2)].into_iter().chain(ends) {
         for value in [value, -value, !value] {
-            let held: Vec<_> = [0, value, -1].repeat(10);
-            let points = held.iter().zip(0i64..);
+            let values: Vec<_> = [0, value, -1].repeat(10);
+            let points = values.iter().zip(0i64..);
             let points = points.flat_map(|(value, time)| [time.to_be_bytes(), value.to_be_bytes()]);
             let points: Vec<_> = points.flatten().collect();
-            let (mut store, mut chunks) = (Store::default(), Vec::new());
-            assert!(store.append(&mut chunks, &group(Kind::Integer, &points)));
-            assert_eq!(expected, chunks[0].form.width, "{value}");
+            let (store, chunks) = held(Kind::Integer, &points).unwrap();
+            assert_eq!(expected, chunks[0].form.width(), "{value}");
             let found = all(&store, &chunks, Kind::Integer).values;
-            assert_eq!(Values::Integer(held), found);
+            assert_eq!(Values::Integer(values), found);
         }
     }
-}
-
-#[test]
-fn integers_that_become_large_now_and_then_do_not_become_many_chunks() {
-    let (mut store, mut chunks) = (Store::default(), Vec::new());
-    let mut plain = Column::new(Kind::Integer);
-    for (time, n) in (0i64..10_000).zip([1i64, 2, 70_000, 3].into_iter().cycle()) {
-        let point = [time.to_be_bytes(), (n << (time % 7)).to_be_bytes()].concat();
-        unpack(&point, &mut plain);
-        assert!(store.append(&mut chunks, &group(Kind::Integer, &point)));
-    }
-    assert!(chunks.len() < 40, "{}", chunks.len());
-    assert_eq!(plain, all(&store, &chunks, Kind::Integer));
-}
-
-/// Bytes that the chunks of a key may have after groups of ten values at uneven times, one behind the other; before
-/// each it is said what has come and what is still to come.
-fn rooms(foreseen: &[(u64, u64)]) -> Vec<u32> {
-    let (mut store, mut chunks) = (Store::default(), Vec::new());
-    for (i, (come, still)) in (0..).zip(foreseen) {
-        let times: Vec<_> = (10 * i..10 * i + 10).map(|n| n * n).collect();
-        store.foresee(*come, *still);
-        assert!(store.append(
-            &mut chunks,
-            &group(Kind::Integer, &points(Kind::Integer, &times))
-        ));
-    }
-    chunks.iter().map(|chunk| chunk.room).collect()
-}
-
-#[test]
-fn a_chunk_has_room_for_twice_as_much_as_the_one_before_and_no_more_than_is_to_come() {
-    // Nobody knows.
-    assert_eq!(vec![160, 320, 640], rooms(&[(0, 0); 4]));
-    // Much is to come.
-    assert_eq!(
-        vec![160, 320, 640],
-        rooms(&[(1, 99), (2, 98), (3, 97), (4, 96)])
-    );
-    // Four groups, then five.
-    assert_eq!(
-        vec![160, 320, 160],
-        rooms(&[(1, 3), (2, 2), (3, 1), (4, 0)])
-    );
-    assert_eq!(
-        vec![160, 320, 320],
-        rooms(&[(1, 4), (2, 3), (3, 2), (4, 1), (5, 0)])
-    );
-    // Less than was to come, and more.
-    assert_eq!(vec![160, 320], rooms(&[(1, 9), (2, 8)]));
-    assert_eq!(vec![160, 160, 160], rooms(&[(1, 1), (2, 0), (3, 0)]));
-    assert_eq!(vec![160, 320], rooms(&[(u64::MAX, 0), (1, u64::MAX)]));
 }

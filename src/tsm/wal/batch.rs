@@ -1,0 +1,233 @@
+//! Puts together what entries say of a key, many entries at a time: in each a key has a few values, and there are many
+//! keys. What is known as a whole needs no room to grow, and times that are even are seen to be so.
+
+use super::entry::Group;
+use super::series::Series;
+use super::store::{Chunk, Store};
+use crate::rows::Kind;
+
+/// Bytes of points of each key that are worth to be put together, and of all keys at least and at most.
+const EACH: usize = 1 << 10;
+const LIMITS: (usize, usize) = (512 << 10, 4 << 20);
+/// Bits of a number by which groups are sorted at once.
+const DIGIT: u32 = 11;
+/// Types by their numbers on the tape.
+const KINDS: [Kind; 5] = [
+    Kind::Float,
+    Kind::Integer,
+    Kind::Boolean,
+    Kind::String,
+    Kind::Unsigned,
+];
+
+/// Groups of points in the order they were written. Its memory is used again.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// One behind the other: the length of the points, their type, the points.
+    tape: Vec<u8>,
+    /// Of each group the number of its key, and where it stands on the tape.
+    groups: Vec<(u32, u32)>,
+    sorted: Vec<(u32, u32)>,
+    points: Vec<u8>,
+    /// How long the tape may become.
+    limit: usize,
+}
+
+/// What a part of the log says of its keys, in memory.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// With the numbers of their keys; of each key in the order they were written.
+    pub chunks: Vec<(u32, Chunk)>,
+    /// Their values.
+    pub store: Store,
+}
+
+impl Batch {
+    /// What comes next may be of any of so many keys.
+    pub fn expect(&mut self, keys: usize) {
+        self.limit = (keys * EACH).clamp(LIMITS.0, LIMITS.1);
+    }
+
+    /// Add a group, of the key that has this number.
+    pub fn add(&mut self, number: u32, group: &Group<'_>, held: &mut Held) {
+        if group.points.is_empty() {
+            return;
+        }
+        if self.tape.len() + group.points.len() > self.limit {
+            self.settle(held);
+        }
+        self.groups.push((number, self.tape.len() as u32));
+        let length = group.points.len() as u32;
+        self.tape.extend_from_slice(&length.to_ne_bytes());
+        self.tape.push(group.kind as u8);
+        self.tape.extend_from_slice(group.points);
+    }
+
+    /// Put together what was added since this was last done.
+    pub fn settle(&mut self, held: &mut Held) {
+        sort(&mut self.groups, &mut self.sorted);
+        let mut chunks = Vec::new();
+        for groups in self.groups.chunk_by(|a, b| a.0 == b.0) {
+            let group = |(_, at): &(u32, u32)| taped(&self.tape, *at as usize);
+            let mut all = groups.iter().map(group);
+            let Some((kind, mut points)) = all.next() else {
+                continue;
+            };
+            let mut is_one_type = true;
+            if groups.len() > 1 {
+                self.points.clear();
+                self.points.extend_from_slice(points);
+                for (other, points) in all {
+                    is_one_type &= other == kind;
+                    self.points.extend_from_slice(points);
+                }
+                points = &self.points;
+            }
+            if !(is_one_type && held.store.hold(kind, points, &mut chunks)) {
+                let series = Series::of(groups.iter().map(group));
+                chunks = series.settle(&mut held.store);
+            }
+            let number = groups[0].0;
+            let chunks = chunks.drain(..).map(|chunk| (number, chunk));
+            held.chunks.extend(chunks);
+        }
+        self.groups.clear();
+        self.tape.clear();
+    }
+}
+
+/// The type and the points of the group at this place.
+fn taped(tape: &[u8], at: usize) -> (Kind, &[u8]) {
+    let group = &tape[at..];
+    let (length, rest) = group.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    let (kind, rest) = rest.split_first().unwrap_or((&0, &[]));
+    let points = rest.get(..u32::from_ne_bytes(*length) as usize);
+    (
+        KINDS[usize::from(*kind) % KINDS.len()],
+        points.unwrap_or_default(),
+    )
+}
+
+/// By number; of the same number in the order they were.
+fn sort(groups: &mut Vec<(u32, u32)>, sorted: &mut Vec<(u32, u32)>) {
+    let most = groups.iter().map(|group| group.0).max().unwrap_or(0);
+    let mut shift = 0;
+    sorted.resize(groups.len(), (0, 0));
+    while most.checked_shr(shift).is_some_and(|left| left > 0) {
+        let digit = |group: &(u32, u32)| (group.0 >> shift) as usize % (1 << DIGIT);
+        let mut places = [0; 1 << DIGIT];
+        groups.iter().for_each(|group| places[digit(group)] += 1);
+        let mut next = 0;
+        for place in &mut places {
+            next += std::mem::replace(place, next);
+        }
+        for group in &*groups {
+            let place = &mut places[digit(group)];
+            sorted[*place] = *group;
+            *place += 1;
+        }
+        std::mem::swap(groups, sorted);
+        shift += DIGIT;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rows::Values;
+    use crate::tsm::merge::Column;
+
+    /// A key, the type of its values, and their times.
+    type Written = (u32, Kind, Vec<i64>);
+
+    fn written() -> impl Strategy<Value = Vec<Written>> {
+        let kind = prop_oneof![9 => Just(Kind::Integer), 1 => Just(Kind::Unsigned), 1 => Just(Kind::Float)];
+        let group = (0..5u32, kind, 0..40i64, 1..4i64, 0..8i64);
+        let group = group.prop_map(|(key, kind, first, step, n)| {
+            (key, kind, (0..n).map(|i| first + i * step).collect())
+        });
+        prop::collection::vec(group, 0..60)
+    }
+
+    /// The values of a key, by time.
+    fn read(held: &mut Held, key: u32) -> BTreeMap<i64, (Kind, u64)> {
+        let mut series = Series::with_room(0);
+        for (_, chunk) in held.chunks.iter().filter(|(number, _)| *number == key) {
+            series.push(*chunk, &held.store);
+        }
+        let (mut found, mut values) = (BTreeMap::new(), 0);
+        for chunk in series.settle(&mut held.store) {
+            let mut column = Column::new(chunk.kind);
+            held.store.unpack(&chunk, &mut column);
+            values += column.len();
+            let bits: Vec<u64> = match column.values {
+                Values::Integer(all) => all.iter().map(|value| *value as u64).collect(),
+                Values::Unsigned(all) => all,
+                Values::Float(all) => all.iter().map(|value| value.to_bits()).collect(),
+                other => panic!("{other:?}"),
+            };
+            let bits = bits.into_iter().map(|bits| (chunk.kind, bits));
+            found.extend(column.times.into_iter().zip(bits));
+        }
+        assert_eq!(values, found.len());
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn the_value_of_each_time_is_the_last_one_written_wherever_it_was_put_together(
+            written in written(),
+            limit in prop_oneof![0..1000usize, Just(usize::MAX)],
+        ) {
+            let (mut batch, mut held) = (Batch { limit, ..Batch::default() }, Held::default());
+            let mut plain: [BTreeMap<_, _>; 5] = Default::default();
+            for ((number, kind, times), first) in written.iter().zip((0u64..).step_by(10)) {
+                let values = times.iter().zip(first..);
+                plain[*number as usize].extend(values.clone().map(|(time, value)| (*time, (*kind, value))));
+                let points = values.flat_map(|(time, value)| [time.to_be_bytes(), value.to_be_bytes()]);
+                let points: Vec<_> = points.flatten().collect();
+                let group = Group { key: b"k", kind: *kind, points: &points };
+                batch.add(*number, &group, &mut held);
+            }
+            batch.settle(&mut held);
+            for (number, plain) in (0..).zip(&plain) {
+                prop_assert_eq!(plain, &read(&mut held, number));
+            }
+        }
+
+        #[test]
+        fn groups_are_sorted_by_number_and_of_the_same_one_stay_in_order(
+            numbers in prop::collection::vec(prop_oneof![0..9u32, 2040..2060u32, any::<u32>()], 0..200),
+        ) {
+            let mut groups: Vec<_> = numbers.into_iter().zip(0..).collect();
+            let mut plain = groups.clone();
+            plain.sort_by_key(|group| group.0);
+            sort(&mut groups, &mut vec![(7, 7); 3]);
+            prop_assert_eq!(plain, groups);
+        }
+    }
+
+    #[test]
+    fn no_more_is_put_together_than_was_to_be() {
+        let (mut batch, mut held) = (Batch::default(), Held::default());
+        for (keys, limit) in [(0, LIMITS.0), (1000, 1000 * EACH), (1 << 20, LIMITS.1)] {
+            batch.expect(keys);
+            let points = [0; 16];
+            let group = Group {
+                key: b"k",
+                kind: Kind::Integer,
+                points: &points,
+            };
+            for number in 0..400_000 {
+                batch.add(number, &group, &mut held);
+                assert!(batch.tape.len() <= limit + 5);
+            }
+            batch.settle(&mut held);
+            assert!(batch.tape.capacity() <= 2 * limit);
+        }
+    }
+}
