@@ -22,7 +22,7 @@ use std::io::Read;
 
 use batch::{Batch, Held};
 pub use cuts::Cuts;
-use entry::Body;
+use entry::{Body, Place};
 pub use keys::Keys;
 use segment::Segment;
 use series::Series;
@@ -36,6 +36,7 @@ pub struct Reader<'a> {
     keys: &'a Keys,
     packed: Vec<u8>,
     body: Vec<u8>,
+    groups: Vec<Place>,
     numbers: Vec<u32>,
     batch: Batch,
 }
@@ -97,6 +98,7 @@ impl<'a> Reader<'a> {
             keys,
             packed: Vec::new(),
             body: Vec::new(),
+            groups: Vec::new(),
             numbers: Vec::new(),
             batch: Batch::default(),
         }
@@ -136,7 +138,7 @@ impl<'a> Reader<'a> {
 
     /// Do what an entry says, if all of it is readable.
     fn entry(&mut self, code: u8, part: &mut Part) -> Result<(), ErrorKind> {
-        let Body::Write(groups) = entry::parse(code, &self.body)? else {
+        let Body::Write = entry::parse(code, &self.body, &mut self.groups)? else {
             self.batch.settle(&mut part.held);
             part.deletions.push(Deletion {
                 older: part.held.chunks.len(),
@@ -145,6 +147,7 @@ impl<'a> Reader<'a> {
             });
             return Ok(());
         };
+        let groups = self.groups.iter().map(|place| place.of(&self.body));
         let keys = groups.clone().map(|group| group.key);
         self.keys.number(keys, &mut self.numbers);
         self.batch.expect(self.keys.count());
@@ -186,7 +189,8 @@ impl Cache {
             chunks: series.settle(&mut self.store),
         });
         let mut entries: Vec<_> = settled.filter(|entry| !entry.chunks.is_empty()).collect();
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        // Many are in order already.
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
         (entries, self.store)
     }
 
@@ -215,8 +219,8 @@ impl Cache {
                 series[number as usize].delete(min, max, &self.store);
             }
         };
-        match entry::parse(deletion.code, &deletion.body)? {
-            Body::Write(_) => {}
+        match entry::parse(deletion.code, &deletion.body, &mut Vec::new())? {
+            Body::Write => {}
             Body::Delete(keys) => keys
                 .split(|byte| *byte == b'\n')
                 .for_each(|key| delete(key, i64::MIN, i64::MAX)),

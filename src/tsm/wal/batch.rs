@@ -23,7 +23,7 @@ const KINDS: [Kind; 5] = [
 /// Groups of points in the order they were written. Its memory is used again.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// One behind the other: the length of the points, their type, the points.
+    /// One behind the other: a word of the length of the points and their type, the points.
     tape: Vec<u8>,
     /// Of each group the number of its key, and where it stands on the tape.
     groups: Vec<(u32, u32)>,
@@ -57,10 +57,9 @@ impl Batch {
             self.settle(held);
         }
         self.groups.push((number, self.tape.len() as u32));
-        let length = group.points.len() as u32;
-        self.tape.extend_from_slice(&length.to_ne_bytes());
-        self.tape.push(group.kind as u8);
-        self.tape.extend_from_slice(group.points);
+        let head = (group.points.len() as u64) << 8 | group.kind as u64;
+        self.tape.extend_from_slice(&head.to_ne_bytes());
+        append(group.points, &mut self.tape);
     }
 
     /// Put together what was added since this was last done.
@@ -76,10 +75,10 @@ impl Batch {
             let mut is_one_type = true;
             if groups.len() > 1 {
                 self.points.clear();
-                self.points.extend_from_slice(points);
+                append(points, &mut self.points);
                 for (other, points) in all {
                     is_one_type &= other == kind;
-                    self.points.extend_from_slice(points);
+                    append(points, &mut self.points);
                 }
                 points = &self.points;
             }
@@ -98,14 +97,20 @@ impl Batch {
 
 /// The type and the points of the group at this place.
 fn taped(tape: &[u8], at: usize) -> (Kind, &[u8]) {
-    let group = &tape[at..];
-    let (length, rest) = group.split_first_chunk().unwrap_or((&[0; 4], &[]));
-    let (kind, rest) = rest.split_first().unwrap_or((&0, &[]));
-    let points = rest.get(..u32::from_ne_bytes(*length) as usize);
-    (
-        KINDS[usize::from(*kind) % KINDS.len()],
-        points.unwrap_or_default(),
-    )
+    let group = tape.get(at..).unwrap_or_default();
+    let (head, rest) = group.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let head = u64::from_ne_bytes(*head);
+    let points = rest.get(..(head >> 8) as usize);
+    let kind = KINDS[head as usize % 256 % KINDS.len()];
+    (kind, points.unwrap_or_default())
+}
+
+/// Append points. A single one, as most writes have it of a key, is appended without a call.
+fn append(points: &[u8], out: &mut Vec<u8>) {
+    match <&[u8; 16]>::try_from(points) {
+        Ok(one) => out.extend_from_slice(one),
+        Err(_) => out.extend_from_slice(points),
+    }
 }
 
 /// By number; of the same number in the order they were.
@@ -224,7 +229,7 @@ mod tests {
             };
             for number in 0..400_000 {
                 batch.add(number, &group, &mut held);
-                assert!(batch.tape.len() <= limit + 5);
+                assert!(batch.tape.len() <= limit + 8);
             }
             batch.settle(&mut held);
             assert!(batch.tape.capacity() <= 2 * limit);

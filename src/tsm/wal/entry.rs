@@ -12,18 +12,19 @@ use crate::tsm::{Bytes, Error, ErrorKind};
 
 /// An entry, all of it known to be readable.
 pub enum Body<'a> {
-    /// Values of some keys.
-    Write(Groups<'a>),
+    /// Values of some keys, which are listed.
+    Write,
     /// Keys to delete for all time.
     Delete(&'a [u8]),
     /// The first and the last time to delete, and of which keys.
     DeleteRange(i64, i64, Keys<'a>),
 }
 
-/// The entry of type `code`. Offsets within unpacked data mean nothing in the file: the caller knows where it stands.
-pub fn parse(code: u8, body: &[u8]) -> Result<Body<'_>, ErrorKind> {
+/// The entry of type `code`; where the groups of a write are takes the place of what is in `groups`. Offsets within
+/// unpacked data mean nothing in the file: the caller knows where it stands.
+pub fn parse<'a>(code: u8, body: &'a [u8], groups: &mut Vec<Place>) -> Result<Body<'a>, ErrorKind> {
     let whole = match code {
-        1 => write(Bytes::new(body, 0)),
+        1 => write(Bytes::new(body, 0), groups),
         2 => Ok(Body::Delete(body)),
         3 => delete_range(Bytes::new(body, 0)),
         code => return Err(ErrorKind::EntryType(code)),
@@ -36,12 +37,12 @@ pub fn is_type(code: u8) -> bool {
     (1..=3).contains(&code)
 }
 
-fn write(body: Bytes<'_>) -> Result<Body<'_>, Error> {
-    let mut rest = body;
-    while !rest.is_empty() {
-        group(&mut rest)?;
+fn write<'a>(mut body: Bytes<'a>, groups: &mut Vec<Place>) -> Result<Body<'a>, Error> {
+    groups.clear();
+    while !body.is_empty() {
+        groups.push(group(&mut body)?);
     }
-    Ok(Body::Write(Groups(body)))
+    Ok(Body::Write)
 }
 
 fn delete_range(mut body: Bytes<'_>) -> Result<Body<'_>, Error> {
@@ -51,18 +52,6 @@ fn delete_range(mut body: Bytes<'_>) -> Result<Body<'_>, Error> {
         key(&mut rest)?;
     }
     Ok(Body::DeleteRange(min, max, Keys(body)))
-}
-
-/// Goes through the groups of a write, which have been checked.
-#[derive(Clone)]
-pub struct Groups<'a>(Bytes<'a>);
-
-impl<'a> Iterator for Groups<'a> {
-    type Item = Group<'a>;
-
-    fn next(&mut self) -> Option<Group<'a>> {
-        group(&mut self.0).ok()
-    }
 }
 
 /// Goes through the keys of a deletion, which have been checked.
@@ -82,6 +71,7 @@ fn key<'a>(rest: &mut Bytes<'a>) -> Result<&'a [u8], Error> {
 }
 
 /// The values of one key in one write, in the order they came.
+#[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
     /// Series and field.
     pub key: &'a [u8],
@@ -91,21 +81,54 @@ pub struct Group<'a> {
     pub points: &'a [u8],
 }
 
-fn group<'a>(rest: &mut Bytes<'a>) -> Result<Group<'a>, Error> {
+/// Where a group is in the body of its entry, which has less than 4 GiB: its key, its points, and its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    kind: Kind,
+    key: u32,
+    count: u32,
+    points: u32,
+    end: u32,
+}
+
+impl Place {
+    /// The group that is there.
+    pub fn of(self, body: &[u8]) -> Group<'_> {
+        let [key, count, points, end] =
+            [self.key, self.count, self.points, self.end].map(|at| at as usize);
+        Group {
+            key: body.get(key..count).unwrap_or_default(),
+            kind: self.kind,
+            points: body.get(points..end).unwrap_or_default(),
+        }
+    }
+}
+
+fn group(rest: &mut Bytes<'_>) -> Result<Place, Error> {
     let code = rest.u8()?;
     let kind = kind(code).ok_or_else(|| rest.error(ErrorKind::ValueType(code)))?;
     let n = rest.u16()?;
-    let key = rest.take(usize::from(n))?;
+    let at = |rest: &Bytes<'_>| rest.at() as u32;
+    let key = at(rest);
+    rest.take(usize::from(n))?;
+    let end_of_key = at(rest);
     let count = rest.u32()?;
     let (size, left) = (size(kind), rest.rest().len());
     if u64::from(count) * size as u64 > left as u64 {
         return Err(rest.error(ErrorKind::ValueCount { count, left }));
     }
-    let points = match kind {
-        Kind::String => strings(count, rest)?,
-        _ => rest.take(count as usize * size)?,
-    };
-    Ok(Group { key, kind, points })
+    let points = at(rest);
+    match kind {
+        Kind::String => (0..count).try_for_each(|_| string(rest).map(drop))?,
+        _ => drop(rest.take(count as usize * size)?),
+    }
+    Ok(Place {
+        kind,
+        key,
+        count: end_of_key,
+        points,
+        end: at(rest),
+    })
 }
 
 /// The numbers are not those of blocks.
@@ -127,14 +150,6 @@ pub fn size(kind: Kind) -> usize {
         Kind::String => 12,
         _ => 16,
     }
-}
-
-fn strings<'a>(count: u32, rest: &mut Bytes<'a>) -> Result<&'a [u8], Error> {
-    let mut walk = *rest;
-    for _ in 0..count {
-        string(&mut walk)?;
-    }
-    rest.take(rest.rest().len() - walk.rest().len())
 }
 
 /// The next time and string.

@@ -24,19 +24,37 @@ struct Table {
 }
 
 impl Keys {
-    /// The numbers of these keys, in their order.
+    /// The numbers of these keys, in their order. Of those that nobody has met before the smaller one gets the smaller
+    /// number: then what is one behind the other in the result is often so in memory as well.
     pub fn number<'a>(&self, keys: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u32>) {
         out.clear();
-        {
-            let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            out.extend(keys.clone().map(|key| table.find(key).unwrap_or(NEW)));
-        }
+        self.known(keys.clone(), out);
         if out.contains(&NEW) {
-            let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            let new = out.iter_mut().zip(keys);
-            new.filter(|(number, _)| **number == NEW)
-                .for_each(|(number, key)| *number = table.find_or_add(key));
+            let new = out.iter().zip(keys.clone());
+            let new = new.filter_map(|(number, key)| (*number == NEW).then_some(key));
+            let mut new: Vec<_> = new.collect();
+            new.sort_unstable();
+            self.add(&new);
+            out.clear();
+            self.known(keys, out);
         }
+    }
+
+    fn known<'a>(&self, keys: impl Iterator<Item = &'a [u8]> + Clone, out: &mut Vec<u32>) {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // Step by step for all of them: then what is said of one key need not wait for what is read of the one before.
+        out.extend(keys.clone().map(|key| hash(table.seeds, key)));
+        out.iter_mut().for_each(|it| *it = table.guess(*it));
+        for (number, key) in out.iter_mut().zip(keys) {
+            if *number != NEW && *table.keys[*number as usize] != *key {
+                *number = table.find(key).unwrap_or(NEW);
+            }
+        }
+    }
+
+    fn add(&self, keys: &[&[u8]]) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().for_each(|key| table.add(key));
     }
 
     /// The number of a key that was met.
@@ -74,6 +92,16 @@ impl Table {
         self.place(key, hash(self.seeds, key)).ok()
     }
 
+    /// The number of the first key with this hash: nearly always the only one.
+    fn guess(&self, hash: u32) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at].0 != hash && self.slots[at].1 != NEW {
+            at = (at + 1) & mask;
+        }
+        self.slots[at].1
+    }
+
     /// The number of a key, or the slot that is for it.
     fn place(&self, key: &[u8], hash: u32) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
@@ -89,18 +117,13 @@ impl Table {
         }
     }
 
-    fn find_or_add(&mut self, key: &[u8]) -> u32 {
+    fn add(&mut self, key: &[u8]) {
         let hash = hash(self.seeds, key);
-        match self.place(key, hash) {
-            Ok(number) => number,
-            Err(at) => {
-                let number = self.keys.len() as u32;
-                self.slots[at] = (hash, number);
-                self.keys.push(key.into());
-                if self.keys.len() * 2 > self.slots.len() {
-                    self.grow();
-                }
-                number
+        if let Err(at) = self.place(key, hash) {
+            self.slots[at] = (hash, self.keys.len() as u32);
+            self.keys.push(key.into());
+            if self.keys.len() * 2 > self.slots.len() {
+                self.grow();
             }
         }
     }
@@ -177,11 +200,11 @@ mod tests {
         let (keys, mut numbers) = (Keys::default(), Vec::new());
         let all: Vec<_> = (0..5000).map(|i| format!("cpu,host=h{i}#!~#v")).collect();
         keys.number(all.iter().map(String::as_bytes), &mut numbers);
-        assert!(numbers.iter().copied().eq(0..5000));
-        for (key, number) in all.iter().zip(0..) {
-            assert_eq!(Some(number), keys.find(key.as_bytes()));
+        for (key, number) in all.iter().zip(&numbers) {
+            assert_eq!(Some(*number), keys.find(key.as_bytes()));
         }
         assert_eq!(None, keys.find(b"cpu,host=h5000#!~#v"));
+        assert!(keys.into_all().is_sorted());
     }
 
     #[test]
