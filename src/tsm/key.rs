@@ -6,6 +6,7 @@
 //! ```
 
 use bstr::ByteSlice;
+use memchr::memchr_iter;
 
 /// What stands between series key and field key.
 pub const SEPARATOR: &[u8] = b"#!~#";
@@ -22,12 +23,13 @@ pub struct Key<'a> {
 impl<'a> Key<'a> {
     /// The two parts of a composite key.
     pub fn split(key: &'a [u8]) -> Self {
-        match key.split_once_str(SEPARATOR) {
-            Some((series, field)) => Self { series, field },
-            None => Self {
-                series: key,
-                field: &[],
-            },
+        let rest = |at: usize| key.get(at..).unwrap_or_default();
+        let mut ends = memchr_iter(SEPARATOR[0], key);
+        let end = ends.find(|at| rest(*at).starts_with(SEPARATOR));
+        let end = end.unwrap_or(key.len());
+        Self {
+            series: key.get(..end).unwrap_or_default(),
+            field: rest(end + SEPARATOR.len()),
         }
     }
 

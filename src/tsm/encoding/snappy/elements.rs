@@ -23,6 +23,8 @@ use super::Fault;
 const STEP: usize = 16;
 /// How far a usual step looks: where the next tag would be, were the length of any literal in its tag.
 const AHEAD: usize = 66;
+/// Bytes of the longest copy.
+const LONGEST: usize = 64;
 /// An offset beyond all that stand in two bytes.
 const NEVER: u32 = 1 << 16;
 
@@ -160,7 +162,12 @@ fn copy(out: &mut [u8], written: usize, offset: usize, len: usize) -> Option<()>
     const WIDE: usize = 2 * STEP;
     let from = written.checked_sub(offset).filter(|_| offset > 0)?;
     if offset == 1 {
-        return put(out, written, [*out.get(from)?; 4 * STEP]);
+        return put(out, written, [*out.get(from)?; LONGEST]);
+    }
+    if offset >= LONGEST {
+        let bytes: &[u8; LONGEST] = chunk(out, from)?;
+        let bytes = *bytes;
+        return put(out, written, bytes);
     }
     // What is there once more behind itself can be copied from twice as far back.
     let (mut at, mut back) = (written, offset);
