@@ -432,21 +432,21 @@ fn a_tombstone_file_that_unpacks_to_far_more_than_it_is_takes_no_more_memory() {
     assert_eq!(1, is_bounded("240 MB of tombstones", dir.path()));
 }
 
-/// A log of some entries in four segments, each with ten values of each of some fields; how many values it has.
-fn long_log(root: &Path, entries: i64, fields: usize) -> u64 {
+/// A log of some entries in four segments, each with so many values of each of some fields; how many values it has.
+fn long_log(root: &Path, entries: i64, fields: usize, each: i64) -> u64 {
     let (data, log) = shard(root, "db", "rp", 7);
     fs::create_dir_all(&data).unwrap();
     fs::create_dir_all(&log).unwrap();
     let keys: Vec<_> = (0..fields)
         .map(|i| format!("m,t=a{i:03}#!~#f").into_bytes())
         .collect();
-    let values = Column::Float((0..10).map(|i| f64::from(i) * 0.37).collect());
+    let values = Column::Float((0..each).map(|i| i as f64 * 0.37).collect());
     for part in 0..4 {
         let mut segment = Segment::create(&segment_path(&log, 1 + part as u64));
         for entry in part * entries / 4..(part + 1) * entries / 4 {
             // Not the same distance everywhere: they have to be kept.
-            let time = |i| T + (10 * entry + i) * SECOND + (i & entry);
-            let times: Vec<_> = (0..10).map(time).collect();
+            let time = |i| T + (each * entry + i) * SECOND + (i + 1) * entry % 7;
+            let times: Vec<_> = (0..each).map(time).collect();
             let groups: Vec<_> = keys
                 .iter()
                 .map(|key| (&key[..], &times[..], &values))
@@ -455,13 +455,13 @@ fn long_log(root: &Path, entries: i64, fields: usize) -> u64 {
         }
         segment.finish();
     }
-    10 * entries as u64 * fields as u64
+    (each * entries) as u64 * fields as u64
 }
 
 /// Sixteen bytes a number are the log itself, and some more are room to grow.
-fn is_log_bounded(entries: i64, fields: usize) {
+fn is_log_bounded(entries: i64, fields: usize, each: i64) {
     let dir = scratch();
-    let values = long_log(dir.path(), entries, fields);
+    let values = long_log(dir.path(), entries, fields, each);
     let what = format!("a log of {values} values");
     assert_eq!(
         values,
@@ -471,14 +471,16 @@ fn is_log_bounded(entries: i64, fields: usize) {
 
 #[test]
 fn a_log_of_200_000_values_is_exported_within_bounds() {
-    is_log_bounded(200, 100);
+    is_log_bounded(200, 100, 10);
+    is_log_bounded(20, 10_000, 1);
 }
 
 #[test]
 #[ignore = "takes longer"]
 fn a_log_of_ten_million_values_is_exported_within_bounds() {
-    is_log_bounded(2500, 400);
-    is_log_bounded(100, 10_000);
+    is_log_bounded(2500, 400, 10);
+    is_log_bounded(100, 10_000, 10);
+    is_log_bounded(1000, 10_000, 1);
 }
 
 /// Strings of that many times four bytes, which pack well: what is read is small, what it becomes is not.

@@ -1,14 +1,16 @@
 //! Values of the log as they are held in memory: packed, in a few large pieces that never move.
 //!
 //! ```text
-//! listed  { time i64, value } as in the log
-//! even    { value } numbers or truth values; the times follow from the first one and the step. Big-endian as in the log,
-//!         of integers and of floats with few decimals only as many bytes as those of the chunk need: 2, 4 or 8
+//! strings  { time i64, length u32, bytes } as in the log
+//! even     { value } numbers or truth values; the times follow from the first and the last one
+//! listed   { time }, { value }
+//! value    big-endian as in the log; integers, and floats with few decimals, in as few bytes as the chunk needs: 2, 4, 8
 //! ```
 
 mod narrow;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use super::entry::string;
 use crate::rows::{Kind, Values};
@@ -139,9 +141,13 @@ impl Store {
         for points in points.chunks(MOST) {
             let bytes = points.as_flattened();
             let ends = (time(&points[0]), time(&points[points.len() - 1]));
-            let form = (kind, Form::default());
-            let place = self.begin(chunks, form, points.len(), ends, bytes.len());
-            place.copy_from_slice(bytes);
+            let form = Form::of(kind, bytes).listed();
+            let width = times::width(ends.0, ends.1);
+            let size = points.len() * (width + form.width());
+            let place = self.begin(chunks, (kind, form), points.len(), ends, size);
+            let (stamps, values) = place.split_at_mut(points.len() * width);
+            times::put(ends.0, points, width, stamps);
+            form.put(kind, bytes, values);
         }
     }
 
@@ -220,19 +226,28 @@ impl Store {
     /// Append the values of a chunk to a column of its type.
     pub fn unpack(&self, chunk: &Chunk, out: &mut Column) {
         let bytes = self.bytes(chunk);
-        if chunk.form.is_listed() {
+        if chunk.kind == Kind::String {
             return unpack(bytes, out);
         }
-        let steps = i64::from(chunk.len) - 1;
-        let step = chunk.last.wrapping_sub(chunk.first) / steps.max(1);
-        let mut next = chunk.first;
-        out.times.extend((0..chunk.len).map(|_| {
-            let time = next;
-            // Nobody asks for the one behind the last.
-            next = next.wrapping_add(step);
-            time
-        }));
-        chunk.form.unpack(bytes, &mut out.values);
+        let (first, last, len) = (chunk.first, chunk.last, usize::from(chunk.len));
+        let mut values = bytes;
+        if chunk.form.is_listed() {
+            let width = times::width(first, last);
+            let (stamps, rest) = bytes.split_at(len * width);
+            times::unpack(first, stamps, width, &mut out.times);
+            values = rest;
+        } else {
+            let steps = i64::from(chunk.len) - 1;
+            let step = last.wrapping_sub(first) / steps.max(1);
+            let mut next = first;
+            out.times.extend((0..len).map(|_| {
+                let time = next;
+                // Nobody asks for the one behind the last.
+                next = next.wrapping_add(step);
+                time
+            }));
+        }
+        chunk.form.unpack(values, &mut out.values);
     }
 
     /// Take over what another store holds; by how much the numbers of its slabs grow.

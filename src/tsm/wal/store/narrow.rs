@@ -6,8 +6,8 @@ use crate::rows::{Kind, Values};
 /// Powers of ten by which floats of few decimals become whole.
 const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 
-/// How the values of a chunk are held: in the low half the bytes of a value, 0 if they are listed with their times; in
-/// the high half, of floats in less than eight bytes, by how many digits the point was moved.
+/// How the numbers or truth values of a chunk are held: in the low half the bytes of a value; above it, of floats in less
+/// than eight bytes, by how many digits the point was moved; the highest bit says that times are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Form(u8);
 
@@ -16,12 +16,16 @@ impl Form {
         Self(decimals << 4 | width)
     }
 
-    /// Whether times are listed with the values.
-    pub fn is_listed(self) -> bool {
-        self.width() == 0
+    /// The same with times that are listed.
+    pub fn listed(self) -> Self {
+        Self(self.0 | 0x80)
     }
 
-    /// Bytes of a value whose time is not listed.
+    pub fn is_listed(self) -> bool {
+        self.0 >= 0x80
+    }
+
+    /// Bytes of a value.
     pub fn width(self) -> usize {
         usize::from(self.0 & 0xf)
     }
@@ -49,7 +53,7 @@ impl Form {
     }
 
     fn power(self) -> f64 {
-        POWERS[usize::from(self.0 >> 4) % POWERS.len()]
+        POWERS[usize::from(self.0 >> 4 & 7) % POWERS.len()]
     }
 
     /// Put the values of these points there, which are of this form.
