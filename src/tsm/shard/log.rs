@@ -12,17 +12,16 @@ use crate::tsm::source::Source;
 use crate::tsm::wal;
 
 /// A log of less than so many bytes is read as fast as threads are started.
-const SHORT: u64 = 128 << 10;
+const SHORT: u64 = 512 << 10;
 /// No thread gets more of what is left than its part of a half, so that none waits long for another one's last.
 const SHARE: u64 = 2;
 /// Bytes of a part that suffice for any log and any number of threads.
 const ENOUGH: u64 = 2 << 20;
 
-/// Bytes of a part at least, as far as its segment has them. Each part takes memory of its own for all keys that are in
-/// it, and what parts say of a series is put together one by one: so smaller ones are only for few threads, of which
-/// each that waits is many, and for logs that are short.
+/// Bytes of a part at least, as far as its segment has them. Each part has chunks of its own for all keys that are in it:
+/// so smaller ones are only for few threads, of which each that waits is many, and for logs that are short.
 fn least(all: u64, jobs: u64) -> u64 {
-    ENOUGH.min((jobs << 19).max(all / 16))
+    ENOUGH.min((jobs << 19).max(all / 16)).min(all / 2)
 }
 
 impl Shard {
