@@ -148,7 +148,7 @@ pub struct Member {
 pub struct Logged {
     /// The composite key.
     pub key: Vec<u8>,
-    /// Where its values are in [`Shard::held`]: by type, then by time; no time is in two.
+    /// Where its values are in [`Shard::held`]: of one type as they were written, or by type and time, no time in two.
     pub chunks: Vec<wal::Chunk>,
     /// How many of the shard's TSM files, from the first, are older. All, unless the shard is made of copies.
     pub above: usize,

@@ -86,8 +86,8 @@ struct Added {
 pub struct Entry {
     /// Series and field.
     pub key: Box<[u8]>,
-    /// Nearly always of one type, and then one behind the other in time. Of more than one, those of one type stand
-    /// behind those of another; no time is in two.
+    /// Nearly always of one type, and then as they were written: of values of the same time the last one holds. Of more
+    /// than one, those of one type stand behind those of another; no time is in two.
     pub chunks: Vec<Chunk>,
 }
 
@@ -269,6 +269,7 @@ mod tests {
                 }
                 store.unpack(chunk, columns.last_mut().unwrap());
             }
+            columns.iter_mut().for_each(Column::settle);
             (entry.key.to_vec(), columns)
         });
         read.collect()

@@ -135,11 +135,14 @@ proptest! {
         let (entries, store) = replayed(&steps.chunks(size).map(segment).collect::<Vec<_>>());
         let mut found = BTreeMap::new();
         for entry in &entries {
-            let points: Vec<_> = entry.chunks.iter().flat_map(|chunk| points(&store, chunk)).collect();
-            let is_ascending = |one: &[(i64, Point)]| one.is_sorted_by(|a, b| a.0 < b.0);
-            prop_assert!(points.chunk_by(|a, b| a.1.0 == b.1.0).all(is_ascending));
-            let series: BTreeMap<_, _> = points.iter().copied().collect();
-            prop_assert_eq!(points.len(), series.len());
+            let chunks = &entry.chunks;
+            let points: Vec<_> = chunks.iter().map(|chunk| points(&store, chunk)).collect();
+            prop_assert!(points.iter().all(|points| points.is_sorted_by(|a, b| a.0 < b.0)));
+            let series: BTreeMap<_, _> = points.concat().into_iter().collect();
+            if chunks.iter().any(|chunk| chunk.kind != chunks[0].kind) {
+                prop_assert!(chunks.chunk_by(|a, b| a.kind == b.kind).count() == 2);
+                prop_assert_eq!(points.concat().len(), series.len());
+            }
             found.insert(entry.key.to_vec(), series);
         }
         prop_assert!(entries.is_sorted_by(|a, b| a.key < b.key));

@@ -9,9 +9,9 @@ use crate::tsm::merge::Column;
 /// Values in the order they were written.
 #[derive(Debug, Default)]
 pub struct Series {
-    /// Of one type, at times that ascend: what servers nearly always get.
+    /// Nearly always of one type.
     chunks: Vec<Chunk>,
-    /// Anything else, in a new column wherever the type changes; there are no chunks then.
+    /// The values themselves, in a new column wherever the type changes; there are no chunks then.
     loose: Option<Vec<Column>>,
 }
 
@@ -36,12 +36,10 @@ impl Series {
 
     /// Append what was written later, and is in this store.
     pub fn push(&mut self, newer: Chunk, store: &Store) {
-        let follows = |last: &Chunk| last.kind == newer.kind && last.last < newer.first;
-        if self.loose.is_none() && self.chunks.last().is_none_or(follows) {
-            return self.chunks.push(newer);
+        match &mut self.loose {
+            None => self.chunks.push(newer),
+            Some(columns) => store.unpack(&newer, end(columns, newer.kind)),
         }
-        let columns = self.loosen(store);
-        store.unpack(&newer, end(columns, newer.kind));
     }
 
     /// Remove the values from `min` to `max`, both included.
@@ -63,12 +61,14 @@ impl Series {
         columns.retain(|column| !column.is_empty());
     }
 
-    /// All values, packed: by time, of equal times the last one written. Where there is more than one type, those of
-    /// one stand behind those of the other, and share no time with them.
-    pub fn settle(self, store: &mut Store) -> Vec<Chunk> {
-        let Some(mut columns) = self.loose else {
+    /// All values, packed. Where there is more than one type, those of one stand behind those of the other, by time, and
+    /// share no time with them; of a single one it is left to who reads them that later ones may stand for older ones.
+    pub fn settle(mut self, store: &mut Store) -> Vec<Chunk> {
+        let is_one_type = |a: &Chunk, b: &Chunk| a.kind == b.kind;
+        if self.loose.is_none() && self.chunks.is_sorted_by(is_one_type) {
             return self.chunks;
-        };
+        }
+        let mut columns = mem::take(self.loosen(store));
         let ascends = |column: &Column| column.times.is_sorted_by(|a, b| a < b);
         if columns.len() > 1 || !columns.iter().all(ascends) {
             columns = sorted(&columns);
