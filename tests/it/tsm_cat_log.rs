@@ -10,6 +10,8 @@ const SECOND: i64 = 1_000_000_000;
 /// Entries of a segment, and values of a key in each of them.
 const ENTRIES: i64 = 60;
 const VALUES: i64 = 1000;
+/// The key of which nothing is deleted, and some values are written late; each value is the number of its entry.
+const LATE: usize = 6;
 
 fn key(i: usize) -> Vec<u8> {
     format!("m,t={i}#!~#v").into_bytes()
@@ -28,10 +30,10 @@ fn long_log(root: &Path) -> [PathBuf; 2] {
         for entry in (part as i64 - 1) * ENTRIES..part as i64 * ENTRIES {
             let times = |i: i64| T + (entry * VALUES + i) * SECOND;
             let mut groups = Vec::new();
-            for i in 0..6 {
-                // One key at uneven times, one that writes some of them again.
+            for i in 0..7 {
+                // One key at uneven times, two that write some of them again.
                 let shift = if i == 1 { entry % 7 } else { 0 };
-                let back = if i == 2 && entry % 10 == 9 {
+                let back = if [2, LATE].contains(&i) && entry % 10 == 9 {
                     3 * VALUES * SECOND
                 } else {
                     0
@@ -45,7 +47,11 @@ fn long_log(root: &Path) -> [PathBuf; 2] {
                         .wrapping_add(1);
                     (number >> 1) as i64
                 });
-                let values = Column::Integer(values.collect());
+                let values = match i {
+                    LATE => times.iter().map(|_| entry).collect(),
+                    _ => values.collect(),
+                };
+                let values = Column::Integer(values);
                 groups.push((key(i), times, values));
             }
             let groups: Vec<_> = groups.iter().map(|(k, t, v)| (&k[..], &t[..], v)).collect();
@@ -119,6 +125,27 @@ fn a_long_log_is_the_same_however_many_threads_read_it() {
     // Deleted behind entries 17, 67 and 117, and up to the fourth time of entries 31 and 81.
     assert_eq!(2 * VALUES as usize, series(3));
     assert_eq!(all - (81 * VALUES as usize + 4), series(5));
+}
+
+#[test]
+fn of_values_of_the_same_time_the_one_written_last_is_printed_whatever_part_it_is_in() {
+    let dir = scratch();
+    long_log(dir.path());
+    let ran = cat(dir.path(), &[]);
+    // Every tenth entry stands for the third one before it.
+    let entries = (0..2 * ENTRIES).filter(|entry| entry % 10 != 9);
+    let lines = entries.flat_map(|entry| {
+        let last = if entry % 10 == 6 { entry + 3 } else { entry };
+        let time = move |n| T + (entry * VALUES + n) * SECOND;
+        (0..VALUES).map(move |n| format!("m,t={LATE} v={last}i {}", time(n)))
+    });
+    let mut found = points(&ran.stdout);
+    found.retain(|line| line.starts_with(format!("m,t={LATE} ").as_bytes()));
+    let found: Vec<_> = found
+        .iter()
+        .map(|line| String::from_utf8_lossy(line))
+        .collect();
+    assert!(lines.eq(found));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Puts together what entries say of a key, many entries at a time: in each a key has a few values, and there are many
 //! keys. What is known as a whole needs no room to grow, and times that are even are seen to be so.
 
+use std::iter;
+
 use super::entry::Group;
 use super::series::Series;
 use super::store::{Chunk, Store};
@@ -29,6 +31,7 @@ pub struct Batch {
     groups: Vec<(u32, u32)>,
     sorted: Vec<(u32, u32)>,
     points: Vec<u8>,
+    chunks: Vec<Chunk>,
     /// How long the tape may become.
     limit: usize,
 }
@@ -56,6 +59,11 @@ impl Batch {
         if self.tape.len() + group.points.len() > self.limit {
             self.settle(held);
         }
+        if group.points.len() > self.limit {
+            // As good as put together, and too much to have twice.
+            let whole = (group.kind, group.points);
+            return held.put(number, Some(whole), iter::once(whole), &mut self.chunks);
+        }
         self.groups.push((number, self.tape.len() as u32));
         let head = (group.points.len() as u64) << 8 | group.kind as u64;
         self.tape.extend_from_slice(&head.to_ne_bytes());
@@ -65,33 +73,46 @@ impl Batch {
     /// Put together what was added since this was last done.
     pub fn settle(&mut self, held: &mut Held) {
         sort(&mut self.groups, &mut self.sorted);
-        let mut chunks = Vec::new();
         for groups in self.groups.chunk_by(|a, b| a.0 == b.0) {
             let group = |(_, at): &(u32, u32)| taped(&self.tape, *at as usize);
-            let mut all = groups.iter().map(group);
-            let Some((kind, mut points)) = all.next() else {
+            let all = groups.iter().map(group);
+            let mut rest = all.clone();
+            let Some((kind, mut points)) = rest.next() else {
                 continue;
             };
             let mut is_one_type = true;
             if groups.len() > 1 {
                 self.points.clear();
                 append(points, &mut self.points);
-                for (other, points) in all {
+                for (other, points) in rest {
                     is_one_type &= other == kind;
                     append(points, &mut self.points);
                 }
                 points = &self.points;
             }
-            if !(is_one_type && held.store.hold(kind, points, &mut chunks)) {
-                let series = Series::of(groups.iter().map(group));
-                chunks = series.settle(&mut held.store);
-            }
-            let number = groups[0].0;
-            let chunks = chunks.drain(..).map(|chunk| (number, chunk));
-            held.chunks.extend(chunks);
+            let whole = is_one_type.then_some((kind, points));
+            held.put(groups[0].0, whole, all, &mut self.chunks);
         }
         self.groups.clear();
         self.tape.clear();
+    }
+}
+
+impl Held {
+    /// Hold the points of a key: as a whole, if they are of one type and ascend in time, or else group by group.
+    fn put<'a>(
+        &mut self,
+        number: u32,
+        whole: Option<(Kind, &[u8])>,
+        groups: impl Iterator<Item = (Kind, &'a [u8])>,
+        chunks: &mut Vec<Chunk>,
+    ) {
+        let hold = |(kind, points): (Kind, &[u8])| self.store.hold(kind, points, chunks);
+        if !whole.is_some_and(hold) {
+            *chunks = Series::of(groups).settle(&mut self.store);
+        }
+        let chunks = chunks.drain(..).map(|chunk| (number, chunk));
+        self.chunks.extend(chunks);
     }
 }
 
@@ -232,6 +253,16 @@ mod tests {
             }
             batch.settle(&mut held);
             assert!(batch.tape.capacity() <= 2 * limit);
+            // A group that is longer on its own is not taken along.
+            let (before, points) = (held.chunks.len(), vec![0; limit + 16]);
+            let strings = Group {
+                kind: Kind::String,
+                points: &points,
+                ..group
+            };
+            batch.add(7, &group, &mut held);
+            batch.add(8, &strings, &mut held);
+            assert_eq!((0, before + 2), (batch.tape.len(), held.chunks.len()));
         }
     }
 }

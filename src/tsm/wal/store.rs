@@ -102,7 +102,7 @@ impl Store {
         points: &[[u8; N]],
         chunks: &mut Vec<Chunk>,
     ) -> bool {
-        if step(points).is_some() {
+        if is_even(points) {
             self.even(kind, points, chunks);
             return true;
         }
@@ -337,17 +337,17 @@ fn time<const N: usize>(point: &[u8; N]) -> i64 {
     point.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
-/// How far the times of all these points are apart, if they are even. Of a single one anything.
-fn step<const N: usize>(points: &[[u8; N]]) -> Option<i64> {
-    let (first, last) = (time(points.first()?), time(points.last()?));
-    let Some(second) = points.get(1) else {
-        return Some(1);
+/// Whether the times of points ascend by the same step, as those of a single one do.
+fn is_even<const N: usize>(points: &[[u8; N]]) -> bool {
+    let ([first, .., last], [_, second, ..]) = (points, points) else {
+        return true;
     };
-    let step = time(second).checked_sub(first).filter(|step| *step > 0)?;
-    let span = i64::try_from(points.len() - 1).ok()?.checked_mul(step)?;
-    if first.checked_add(span) != Some(last) {
-        return None;
-    }
+    let (first, last) = (time(first), time(last));
+    let Some(step) = time(second).checked_sub(first).filter(|step| *step > 0) else {
+        return false;
+    };
+    let span = i64::try_from(points.len() - 1).ok();
+    let span = span.and_then(|steps| steps.checked_mul(step));
     // Nearly always they are even, which is seen without a branch.
     let mut expected = first;
     let other = points.iter().fold(0, |other, point| {
@@ -355,7 +355,7 @@ fn step<const N: usize>(points: &[[u8; N]]) -> Option<i64> {
         expected = expected.wrapping_add(step);
         other
     });
-    (other == 0).then_some(step)
+    other == 0 && span.and_then(|span| first.checked_add(span)) == Some(last)
 }
 
 /// How many of these points, which ascend, are even from the first one on. Two always are, unless they are too far apart.
