@@ -59,7 +59,7 @@ pub struct Unit {
     pub names: Vec<u8>,
     /// Ascending ranges of each run, inclusive.
     pub deleted: Vec<(i64, i64)>,
-    /// What it may take to decode it all: of a thousand values [`weigh::THOUSAND`](super::weigh::THOUSAND).
+    /// What it may take to decode it all: of a thousand values `weigh::THOUSAND`.
     pub weight: usize,
     /// What the values of a single slice may take in memory, in bytes: one after the other is decoded.
     pub widest: usize,
