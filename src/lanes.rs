@@ -1,8 +1,12 @@
 //! Work done by several threads, with results in the order of the work.
 //!
-//! One thread feeds, some work, and the caller's own thread takes the results. What has been fed and not yet been
-//! taken is bounded, in number and in cost, so memory is bounded however unequal the work is. A result that is ready
-//! before its turn waits for it; of one that is long in the making parts can be taken before the rest is there.
+//! One thread feeds, some work, and results are taken one at a time. What has been fed and not yet been taken is
+//! bounded, in number and in cost, so memory is bounded however unequal the work is. A result that is ready before its
+//! turn waits for it; of one that is long in the making parts can be taken before the rest is there.
+//!
+//! A worker whose result is the next one takes it itself, and what else is ready by then, unless somebody is taking:
+//! no thread has to be woken for it, and it is still in the cache of its processor. Where there is a single worker the
+//! caller's own thread takes, so that what is made and what is taken go on side by side.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -49,6 +53,8 @@ struct State<W, R> {
     is_closed: bool,
     /// Nobody wants anything any more.
     is_stopped: bool,
+    /// Somebody takes.
+    is_taking: bool,
     /// Threads that sleep: feeding, taking, working at something of which a part has to be taken first.
     sleeping: [usize; 3],
     /// By number, whether a worker sleeps.
@@ -74,6 +80,23 @@ struct Line<W, R> {
 
 type Guard<'a, W, R> = MutexGuard<'a, State<W, R>>;
 
+/// Who gets the results; says whether any more are wanted.
+type Taker<'a, R> = Mutex<dyn FnMut(R) -> bool + Send + 'a>;
+
+impl<W, R> State<W, R> {
+    fn is_ready(&self) -> bool {
+        match self.line.front() {
+            Some((Place::Doing(part), _)) => part.is_some(),
+            Some((place, _)) => matches!(place, Place::Done(..)),
+            None => false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_stopped || (self.is_closed && self.line.is_empty() && !self.is_taking)
+    }
+}
+
 impl<W, R> Line<W, R> {
     fn new(bounds: Bounds) -> Self {
         Self {
@@ -85,6 +108,7 @@ impl<W, R> Line<W, R> {
                 cost: 0,
                 is_closed: false,
                 is_stopped: false,
+                is_taking: false,
                 sleeping: [0; 3],
                 idle: vec![false; bounds.jobs.get()],
             }),
@@ -232,8 +256,6 @@ impl<W, R> Line<W, R> {
             match state.line.get_mut(at) {
                 Some((Place::Doing(place @ None), _)) => {
                     *place = Some(part);
-                    let bell = self.bell(Who::Taker, &state);
-                    ring(bell.filter(|_| at == 0), state);
                     return true;
                 }
                 _ => state = self.sleep(Who::Worker, state),
@@ -251,35 +273,72 @@ impl<W, R> Line<W, R> {
             };
             *place = Place::Done(part, result);
         }
-        let bell = self.bell(Who::Taker, &state);
-        ring(bell.filter(|_| at == 0), state);
     }
 
-    /// The next result, or part of one; nothing if there is none left.
-    fn take(&self) -> Option<R> {
+    /// The next result, or part of one, if it is ready, and what to ring.
+    fn ready(&self, state: &mut Guard<'_, W, R>) -> Option<(R, Option<&Condvar>)> {
+        if let Some((Place::Doing(part) | Place::Done(part, _), _)) = state.line.front_mut()
+            && let Some(part) = part.take()
+        {
+            return Some((part, self.bell(Who::Worker, state)));
+        }
+        if let Some((Place::Done(..), _)) = state.line.front()
+            && let Some((Place::Done(_, result), cost)) = state.line.pop_front()
+        {
+            state.taken += 1;
+            state.cost -= cost;
+            // Half the window at once: each time costs two calls of the system.
+            let is_half = state.line.len() * 2 <= self.bounds.window.get();
+            return Some((result, self.bell(Who::Feeder, state).filter(|_| is_half)));
+        }
+        None
+    }
+
+    /// Take what is ready, unless somebody does so.
+    fn clear(&self, taker: &Taker<'_, R>) {
         let mut state = self.lock();
+        while !state.is_stopped
+            && !state.is_taking
+            && let Some((result, bell)) = self.ready(&mut state)
+        {
+            state.is_taking = true;
+            ring(bell, state);
+            let mut take = taker.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_more_wanted = take(result);
+            drop(take);
+            state = self.lock();
+            state.is_taking = false;
+            state.is_stopped |= !is_more_wanted;
+        }
+        if state.is_stopped {
+            drop(state);
+            return self.wake_all();
+        }
+        let bell = self.bell(Who::Taker, &state);
+        ring(bell.filter(|_| state.is_over()), state);
+    }
+
+    /// See to it that what a worker has put into its place is taken.
+    fn offer(&self, number: usize, taker: &Taker<'_, R>) {
+        if self.bounds.jobs.get() > 1 {
+            return self.clear(taker);
+        }
+        let state = self.lock();
+        let bell = self.bell(Who::Taker, &state);
+        ring(bell.filter(|_| number == state.taken), state);
+    }
+
+    /// Take what nobody else does, until all is over.
+    fn take(&self, taker: &Taker<'_, R>) {
         loop {
-            if let Some((Place::Doing(part) | Place::Done(part, _), _)) = state.line.front_mut()
-                && let Some(part) = part.take()
-            {
-                ring(self.bell(Who::Worker, &state), state);
-                return Some(part);
+            self.clear(taker);
+            let state = self.lock();
+            if state.is_over() {
+                return;
             }
-            if let Some((Place::Done(..), _)) = state.line.front()
-                && let Some((Place::Done(_, result), cost)) = state.line.pop_front()
-            {
-                state.taken += 1;
-                state.cost -= cost;
-                // Half the window at once: each time costs two calls of the system.
-                let is_half = state.line.len() * 2 <= self.bounds.window.get();
-                let bell = self.bell(Who::Feeder, &state);
-                ring(bell.filter(|_| is_half), state);
-                return Some(result);
+            if state.is_taking || !state.is_ready() {
+                drop(self.sleep(Who::Taker, state));
             }
-            if state.is_stopped || (state.is_closed && state.line.is_empty()) {
-                return None;
-            }
-            state = self.sleep(Who::Taker, state);
         }
     }
 }
@@ -333,29 +392,39 @@ impl<W, R> Feed<'_, W, R> {
 /// Where parts of a result go, while it is made.
 pub struct Parts<'a, W, R> {
     line: &'a Line<W, R>,
+    taker: &'a Taker<'a, R>,
     number: usize,
 }
 
 impl<W, R> Parts<'_, W, R> {
     /// Hand over the next part, once the one before it has been taken; `false` if nobody wants it any more.
     pub fn put(&self, part: R) -> bool {
-        self.line.part(self.number, part)
+        let is_wanted = self.line.part(self.number, part);
+        self.line.offer(self.number, self.taker);
+        is_wanted
     }
 }
 
 /// Feed work, have it done, take the results in order.
 ///
-/// `worker` is asked once in each thread for what does the work. An error of `take` ends everything; work that is
-/// under way then is finished and forgotten. `feed` is told by the answers of [`Feed`], and should return.
-pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E>(
+/// `worker` is asked once in each thread for what does the work. `take` is called by any of the threads, by one at a
+/// time. An error of it ends everything; work that is under way then is finished and forgotten. `feed` is told by the
+/// answers of [`Feed`], and should return.
+pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E: Send>(
     bounds: Bounds,
     feed: impl FnOnce(&Feed<'_, W, R>) + Send,
     worker: impl Fn() -> D + Sync,
-    mut take: impl FnMut(R) -> Result<(), E>,
+    mut take: impl FnMut(R) -> Result<(), E> + Send,
 ) -> Result<(), E> {
     let line = Line::new(bounds);
+    let mut done = Ok(());
+    let taker = Mutex::new(|result| {
+        done = take(result);
+        done.is_ok()
+    });
     thread::scope(|scope| {
         let (line, worker) = (&line, &worker);
+        let taker: &Taker<'_, R> = &taker;
         let _stop = Stop(line);
         scope.spawn(move || {
             let _alarm = Alarm(line);
@@ -367,183 +436,20 @@ pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E>(
                 let _alarm = Alarm(line);
                 let mut work = worker();
                 while let Some((number, piece)) = line.begin(own) {
-                    line.end(number, work(piece, &Parts { line, number }));
+                    let parts = Parts {
+                        line,
+                        taker,
+                        number,
+                    };
+                    line.end(number, work(piece, &parts));
+                    line.offer(number, taker);
                 }
             });
         }
-        while let Some(result) = line.take() {
-            take(result)?;
-        }
-        Ok(())
-    })
+        line.take(taker);
+    });
+    done
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use proptest::prelude::*;
-
-    fn bounds(jobs: usize, window: usize, cost: usize) -> Bounds {
-        Bounds {
-            jobs: NonZeroUsize::new(jobs).unwrap(),
-            window: NonZeroUsize::new(window).unwrap(),
-            cost,
-        }
-    }
-
-    /// Takes longer for some pieces than for others.
-    fn spin(n: u64) -> u64 {
-        let rounds = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        (0..rounds).fold(n, |n, _| std::hint::black_box(n))
-    }
-
-    /// The same, with the number in some parts before.
-    fn spin_in_parts(n: u64, parts: &Parts<'_, u64, u64>) -> u64 {
-        (0..n % 4).for_each(|_| assert!(parts.put(spin(n))));
-        spin(n)
-    }
-
-    #[test]
-    fn what_is_under_way_stays_within_bounds() {
-        let (fed, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let most = AtomicUsize::new(0);
-        let feed = |feed: &Feed<'_, usize, usize>| {
-            for n in 0..2000 {
-                assert!(feed.put(n, 3));
-                fed.fetch_add(1, Ordering::SeqCst);
-                let under_way = n + 1 - taken.load(Ordering::SeqCst);
-                most.fetch_max(under_way, Ordering::SeqCst);
-            }
-        };
-        let take = |n: usize| {
-            assert_eq!(n, taken.fetch_add(1, Ordering::SeqCst));
-            Ok::<_, Infallible>(())
-        };
-        // Three cost nine, a fourth one would cost too much.
-        run(bounds(4, 8, 11), feed, || |n, _| n, take).unwrap();
-        let most = most.load(Ordering::SeqCst);
-        // The taker has counted a moment after it took.
-        assert!((1..=4).contains(&most), "{most}");
-    }
-
-    #[test]
-    fn a_piece_that_costs_more_than_all_may_goes_alone() {
-        let mut all = Vec::new();
-        let feed = |feed: &Feed<'_, u64, u64>| {
-            (0..9).for_each(|n| assert!(feed.put(n, 100 * (n as usize % 2))));
-        };
-        let take = |n| {
-            all.push(n);
-            Ok::<_, Infallible>(())
-        };
-        run(bounds(2, 4, 10), feed, || |n, _| n, take).unwrap();
-        assert_eq!((0..9).collect::<Vec<u64>>(), all);
-    }
-
-    #[test]
-    fn an_error_of_the_taker_ends_the_feeding() {
-        let feed = |feed: &Feed<'_, u64, u64>| {
-            assert!((0..).any(|n| !feed.put(n, 1)));
-            assert!(!feed.done(7) && !feed.wait());
-        };
-        let take = |n| if n == 100 { Err(n) } else { Ok(()) };
-        assert_eq!(Err(100), run(bounds(3, 6, 99), feed, || |n, _| n, take));
-    }
-
-    #[test]
-    fn no_more_than_two_parts_are_made_before_the_first_is_taken() {
-        let (made, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let most = AtomicUsize::new(0);
-        let feed = |feed: &Feed<'_, u64, u64>| assert!(feed.put(0, 1) && feed.put(1, 1));
-        let work = |n, parts: &Parts<'_, _, _>| {
-            for _ in 0..500 * (1 - n) {
-                let ahead = made.fetch_add(1, Ordering::SeqCst) + 1 - taken.load(Ordering::SeqCst);
-                most.fetch_max(ahead, Ordering::SeqCst);
-                assert!(parts.put(n));
-            }
-            n
-        };
-        let take = |_| {
-            spin(7);
-            taken.fetch_add(1, Ordering::SeqCst);
-            Ok::<_, Infallible>(())
-        };
-        run(bounds(2, 4, 99), feed, || work, take).unwrap();
-        let most = most.load(Ordering::SeqCst);
-        // The taker has counted a moment after it took: one more is with it.
-        assert!((1..=3).contains(&most), "{most}");
-        assert_eq!(502, taken.into_inner());
-    }
-
-    #[test]
-    fn who_makes_parts_is_told_that_nobody_wants_them() {
-        let feed = |feed: &Feed<'_, u64, u64>| {
-            feed.put(7, 1);
-        };
-        let work = |n, parts: &Parts<'_, _, _>| {
-            while parts.put(n) {}
-            n
-        };
-        assert_eq!(Err(7), run(bounds(2, 4, 9), feed, || work, Err));
-    }
-
-    #[test]
-    fn all_is_taken_before_a_wait_is_over() {
-        let taken = AtomicUsize::new(0);
-        let feed = |feed: &Feed<'_, usize, usize>| {
-            for n in 0..50 {
-                assert!(feed.put(n, 1));
-                if n % 7 == 0 {
-                    assert!(feed.wait());
-                    // The last one is being looked at.
-                    assert!(taken.load(Ordering::SeqCst) >= n);
-                }
-            }
-        };
-        let take = |_| {
-            taken.fetch_add(1, Ordering::SeqCst);
-            Ok::<_, Infallible>(())
-        };
-        run(bounds(2, 4, 99), feed, || |n, _| n, take).unwrap();
-        assert_eq!(50, taken.into_inner());
-    }
-
-    #[test]
-    #[should_panic]
-    fn a_panic_of_a_worker_is_a_panic_of_the_whole_and_no_hang() {
-        let feed = |feed: &Feed<'_, u64, u64>| {
-            (0..1000).for_each(|n| {
-                feed.put(n, 1);
-            })
-        };
-        let work = |n, _: &Parts<'_, _, _>| if n == 500 { panic!("on purpose") } else { n };
-        let _ = run(bounds(3, 6, 99), feed, || work, |_| Ok::<_, Infallible>(()));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn results_come_in_the_order_of_the_work(
-            works in proptest::collection::vec((any::<u64>(), any::<bool>(), 0..9usize), 0..200),
-            jobs in 1..6usize, window in 1..9usize, cost in 0..30usize,
-        ) {
-            let mut all = Vec::new();
-            let feed = |feed: &Feed<'_, u64, u64>| {
-                for (n, is_work, cost) in &works {
-                    assert!(if *is_work { feed.put(*n, *cost) } else { feed.done(*n) });
-                }
-            };
-            let take = |n| {
-                all.push(n);
-                Ok::<_, Infallible>(())
-            };
-            run(bounds(jobs, window, cost), feed, || spin_in_parts, take).unwrap();
-            let times = |work: &(u64, bool, usize)| if work.1 { work.0 % 4 + 1 } else { 1 };
-            let expected = works.iter().flat_map(|work| (0..times(work)).map(|_| work.0));
-            prop_assert_eq!(expected.collect::<Vec<_>>(), all);
-        }
-    }
-}
+mod tests;

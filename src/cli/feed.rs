@@ -129,7 +129,7 @@ fn run_one(
 
 /// The end of one input: its last record, if it lacks a line feed, and the check that no stream is open.
 fn finish(
-    mut reader: Reader<Box<dyn std::io::Read>>,
+    mut reader: Reader<Box<dyn std::io::Read + Send>>,
     name: &str,
     as_it_is: bool,
     stream: &mut Stream,

@@ -1,11 +1,11 @@
 //! Standard input, "-" and files; gzip told by content; larger pipes.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use flate2::bufread::MultiGzDecoder;
@@ -62,16 +62,16 @@ pub struct Input {
     /// Whether it is standard input.
     pub is_stdin: bool,
     /// Its bytes, decompressed.
-    pub source: Box<dyn Read>,
+    pub source: Box<dyn Read + Send>,
     /// Whether its reader is told that nothing comes for a while.
-    yields: Option<Rc<Cell<bool>>>,
+    yields: Option<Arc<AtomicBool>>,
 }
 
 /// Open a file, or standard input for "-". `example` is what to type where a terminal would have to.
 pub fn open(path: &Path, example: &str) -> anyhow::Result<Input> {
     let mut input = open_as(path, example, None, &Progress::default())?;
     if let Some(yields) = input.yields.take() {
-        yields.set(false);
+        yields.store(false, Ordering::Relaxed);
     }
     Ok(input)
 }
@@ -108,13 +108,13 @@ fn stdin(example: &str, kind: Option<Compression>) -> anyhow::Result<Input> {
     }
     let file = duplicate(io::stdin()).context("standard input")?;
     enlarge_pipe(&file);
-    let yields = Rc::new(Cell::new(false));
+    let yields = Arc::new(AtomicBool::new(false));
     let patient = Patient {
         file,
-        yields: Rc::clone(&yields),
+        yields: Arc::clone(&yields),
     };
     let source = plain_or_gzip(patient, kind).context("standard input")?;
-    yields.set(true);
+    yields.store(true, Ordering::Relaxed);
     Ok(Input {
         name: "standard input".into(),
         is_stdin: true,
@@ -163,7 +163,7 @@ pub fn enlarge_pipe(file: &File) {
 struct Patient {
     file: File,
     /// Whether the reader wants to be told, as `WouldBlock`, that nothing has come for a second.
-    yields: Rc<Cell<bool>>,
+    yields: Arc<AtomicBool>,
 }
 
 impl Read for Patient {
@@ -176,7 +176,9 @@ impl Read for Patient {
         loop {
             signal::check().map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&SECOND)) {
-                Ok(0) if self.yields.get() => return Err(io::ErrorKind::WouldBlock.into()),
+                Ok(0) if self.yields.load(Ordering::Relaxed) => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 // What cannot be polled can be read.
                 _ => return self.file.read(buf),
@@ -188,9 +190,9 @@ impl Read for Patient {
 type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 fn plain_or_gzip(
-    mut source: impl Read + 'static,
+    mut source: impl Read + Send + 'static,
     kind: Option<Compression>,
-) -> io::Result<Box<dyn Read>> {
+) -> io::Result<Box<dyn Read + Send>> {
     let mut head = Vec::with_capacity(2);
     source.by_ref().take(2).read_to_end(&mut head)?;
     let is_gzip = match kind {

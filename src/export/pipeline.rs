@@ -1,5 +1,5 @@
-//! All shards, one after the other: one thread walks the indexes and cuts units, some turn them into text, and the
-//! caller takes it in order.
+//! All shards, one after the other: one thread walks the indexes and cuts units, some turn them into text, which is
+//! taken in order.
 //!
 //! Only the shard at work is open, and the one before as long as units of it are under way; the logs of two shards
 //! are never in memory together.
@@ -90,14 +90,14 @@ fn given<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
     }
 }
 
-/// Export all shards. `take` gets what comes out, and gives back the text it has done with; an error of it ends
-/// everything.
-pub fn run<E>(
+/// Export all shards. `take` gets what comes out, in any of the threads, and gives back the text it has done with; an
+/// error of it ends everything.
+pub fn run<E: Send>(
     disk: &(dyn Disk + Sync),
     shards: &[Listed],
     options: &Options,
     means: Means,
-    mut take: impl FnMut(Event) -> Result<Option<Text>, E>,
+    mut take: impl FnMut(Event) -> Result<Option<Text>, E> + Send,
 ) -> Result<(), E> {
     let pool = Pool::default();
     let walk = |feed: &Feed<'_, Work, Event>| {

@@ -25,7 +25,7 @@ pub enum Intake {
     /// A single file, put aside because its parts are needed in another order.
     File(Source),
     /// A tar archive, not read yet.
-    Archive(Box<Unpacker<Box<dyn Read>>>),
+    Archive(Box<Unpacker<Box<dyn Read + Send>>>),
 }
 
 impl Intake {
@@ -39,7 +39,7 @@ impl Intake {
         let is_tar = archive::is_tar(&head) || head == [0; HEAD as usize];
         let kind = head.first().copied();
         let is_tsm = File::is_tsm(&head);
-        let all: Box<dyn Read> = Box::new(Cursor::new(head).chain(source));
+        let all: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(source));
         match kind {
             None => {
                 let text = "standard input is empty: the program before wrote nothing";
@@ -64,7 +64,7 @@ fn single(mut from: impl Read, args: &Args) -> anyhow::Result<Intake> {
     Ok(Intake::File(source))
 }
 
-fn archived(from: Box<dyn Read>, args: &Args, wanted: &Wanted) -> anyhow::Result<Intake> {
+fn archived(from: Box<dyn Read + Send>, args: &Args, wanted: &Wanted) -> anyhow::Result<Intake> {
     if args.wal_dir.is_some() {
         let text =
             "--wal-dir cannot go with a tar archive on standard input (pack the log with the data)";

@@ -95,7 +95,7 @@ pub(super) struct Cat {
     pub(super) catalog: Catalog,
     buckets: Buckets,
     /// The archive on standard input, as long as there may be more in it.
-    archive: Option<Box<Unpacker<Box<dyn Read>>>>,
+    archive: Option<Box<Unpacker<Box<dyn Read + Send>>>>,
     /// Nobody knows how much of it is still to come.
     is_in_parts: bool,
     /// What of a tree is wanted.
