@@ -17,13 +17,12 @@ use super::fetch::Fetcher;
 use super::outlet::Outlet;
 use super::print::{self, Lane, Printer};
 use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::weigh::THOUSAND;
 use super::{Finding, Oddity, Options, Report, Unprintable, careful};
 
 /// Memory that a worker may keep from unit to unit.
 const KEPT: usize = 1 << 20;
-/// Weight of a unit that leaves more memory behind than it is worth to keep.
-const HEAVY: usize = 64 * THOUSAND;
+/// What the values of a slice take, in bytes, that leaves more memory behind than it is worth to keep.
+const HEAVY: usize = 3 << 19;
 
 /// Clocks or fields among which the same times are looked for. To miss them costs time, not lines.
 const RECENT: usize = 32;
@@ -97,7 +96,7 @@ impl Worker {
             .slices
             .iter()
             .try_for_each(|slice| self.slice(slice, &mut job, out));
-        if done.is_err() || unit.weight > HEAVY {
+        if done.is_err() || unit.widest > HEAVY {
             *self = Self::default();
         }
         done
