@@ -1,4 +1,4 @@
-//! The stages of tsm-cat: unpacking blocks of each encoding, merging, printing.
+//! The stages of tsm-cat: unpacking blocks of each encoding, reading a log, merging, printing.
 
 #[path = "../../src/tsm/encoding/testing.rs"]
 #[allow(dead_code)]
@@ -10,6 +10,7 @@ use lineflow::rows::{Kind, Strings, Values};
 use lineflow::tsm::block::Block;
 use lineflow::tsm::merge::{Column, Merger};
 use lineflow::tsm::shard::{Logged, Shard};
+use lineflow::tsm::wal;
 
 /// Values of a block.
 const BLOCK: usize = 1000;
@@ -33,6 +34,16 @@ pub fn run() {
                 block.times(&mut times).unwrap();
                 block.values(times.len(), &mut values).unwrap();
             }
+        });
+    }
+    for (keys, each) in [(1000, 50), (10_000, 5), (10_000, 1)] {
+        let segment = segment(keys, each);
+        stage(&format!("log of {keys} keys, {each} at a time"), || {
+            let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
+            let part = wal::Reader::new(&keys).read(&segment[..], 0, true);
+            assert!(part.done.is_ok());
+            cache.add(part);
+            assert!(!cache.finish(keys).0.is_empty());
         });
     }
     for (name, offset) in [("the same times", 0), ("other times", SECOND)] {
@@ -60,6 +71,32 @@ fn stage(name: &str, run: impl FnMut()) {
     let best = super::best(run);
     let millions = (BLOCK * BLOCKS) as f64 / 1e6;
     println!("{name:40} {:8.1} M values/s", millions / best);
+}
+
+/// A log of a thousand times a thousand values: each write has so many of each of so many keys, in no order of keys.
+fn segment(keys: usize, each: usize) -> Vec<u8> {
+    let (mut log, mut body) = (Vec::new(), Vec::new());
+    let key = |i: usize| format!("cpu,host=server{i:05},region=eu#!~#usage_user");
+    let keys: Vec<_> = (0..keys).map(key).collect();
+    for write in 0..BLOCK * BLOCKS / (keys.len() * each) {
+        body.clear();
+        for i in 0..keys.len() {
+            let key = &keys[(i * 7919 + write) % keys.len()];
+            body.push(1);
+            body.extend((key.len() as u16).to_be_bytes());
+            body.extend(key.as_bytes());
+            body.extend((each as u32).to_be_bytes());
+            for n in write * each..(write + 1) * each {
+                body.extend((START + n as i64 * SECOND).to_be_bytes());
+                body.extend((n as f64 / 4.0).to_be_bytes());
+            }
+        }
+        let packed = snap::raw::Encoder::new().compress_vec(&body).unwrap();
+        log.push(1);
+        log.extend((packed.len() as u32).to_be_bytes());
+        log.extend(packed);
+    }
+    log
 }
 
 /// A block of each encoding.
