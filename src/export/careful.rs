@@ -3,7 +3,7 @@
 //!
 //! Slow, and the rule that [`super::sheet`] must agree with.
 
-use crate::lp::escape::{self, Place};
+use crate::lp::escape::{self, Misfit, Place};
 use crate::lp::frame::Framer;
 use crate::lp::number;
 use crate::rows::Values;
@@ -57,6 +57,23 @@ pub fn print(
         report.leave_out(series, &lane.field, Unprintable::Time, times);
         report.leave_out(series, &lane.field, Unprintable::Split, cut);
     }
+}
+
+/// Why not even a number can stand behind a field key in a record of its series; both have a spelling.
+pub fn misfit(series: &[u8], field: &[u8]) -> Option<Misfit> {
+    if !escape::splits_early(series) {
+        return None;
+    }
+    let (mut line, number) = (Vec::new(), Values::Integer(vec![0]));
+    record(series, field, &number, (0, 0), &mut line);
+    line.push(b'\n');
+    (!is_one(&line)).then_some(Misfit::Quote)
+}
+
+/// Whether the servers' splitter sees one record, and all of it.
+fn is_one(line: &[u8]) -> bool {
+    let end = Framer::default().end(line);
+    end.is_some_and(|end| end.len == line.len())
 }
 
 /// All values of a field that has no spelling, or whose series has none.
@@ -171,10 +188,7 @@ impl Writer<'_> {
     /// Whether the servers' splitter sees the line so far, and whatever follows it, as one record.
     fn is_whole(&self, line: &Line) -> bool {
         let text = self.out.get(line.start..).unwrap_or_default();
-        let whole = [text, b" 0\n"].concat();
-        Framer::default()
-            .end(&whole)
-            .is_some_and(|end| end.len == whole.len())
+        is_one(&[text, b" 0\n"].concat())
     }
 
     /// Close the line before the field that starts at `field`, and put that field on a line of its own.
@@ -227,4 +241,32 @@ fn value(values: &Values, row: usize, out: &mut Vec<u8>) -> bool {
         Values::String(v) => escape::encode_string(v.get(row), out),
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_behind_what_the_splitter_takes_for_the_end_of_the_names_has_no_record() {
+        let quote = Some(Misfit::Quote);
+        let series = br#"m,\\ =a,t=""#.as_slice();
+        assert_eq!(
+            (None, quote),
+            (escape::series_misfit(series), misfit(series, b"f"))
+        );
+        // Without a quote, with one that is closed, and where the names end for both.
+        for series in [
+            br"m,\\ =a,t=b".as_slice(),
+            br#"m,\\ =a,t="b""#,
+            br#"m,\ =a,t=""#,
+        ] {
+            assert_eq!(None, misfit(series, b"f"));
+        }
+        let series = br"m,a\\ b=c".as_slice();
+        assert_eq!(
+            (None, quote),
+            (misfit(series, b"f"), misfit(series, br#"f""#))
+        );
+    }
 }

@@ -10,7 +10,7 @@ use bstr::BString;
 use super::group::{Group, Run};
 use super::plan::{Gathered, Planner};
 use super::unit::Origin;
-use super::{Finding, Oddity, Options, Report};
+use super::{Finding, Oddity, Options, Report, careful};
 use crate::lp::escape::{self, Place};
 use crate::lp::record;
 use crate::rows::Kind;
@@ -156,7 +156,8 @@ impl<'a> Survey<'a> {
         let mut is_sure = None;
         for field in &group.fields {
             let (name, runs) = group.field_runs(field);
-            if let Some(misfit) = escape::field_misfit(name) {
+            let misfit = escape::field_misfit(name);
+            if let Some(misfit) = misfit.or_else(|| careful::misfit(&group.series, name)) {
                 let key = [&group.series, SEPARATOR, name].concat();
                 report.odd(key, Oddity::Unspelled(misfit));
                 continue;

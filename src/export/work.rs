@@ -181,7 +181,8 @@ impl Worker {
         job: &mut Job<'_>,
     ) {
         let Task { series, field, .. } = task;
-        if let Some(misfit) = task.misfit.or_else(|| escape::field_misfit(field)) {
+        let misfit = task.misfit.or_else(|| escape::field_misfit(field));
+        if let Some(misfit) = misfit.or_else(|| careful::misfit(series, field)) {
             let keep = job.options.keep_rejects;
             let mut times = Vec::new();
             match place.filter(|_| keep) {

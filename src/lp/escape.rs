@@ -66,6 +66,9 @@ pub enum Misfit {
     /// Readers refuse the record.
     #[error("a tag key occurs twice in the series key")]
     DuplicateTag,
+    /// The line would not end where it does.
+    #[error("the servers would take a quote in the names for the beginning of a string")]
+    Quote,
 }
 
 /// Append the name that the bytes of a record spell.
