@@ -84,14 +84,7 @@ type Guard<'a, W, R> = MutexGuard<'a, State<W, R>>;
 type Taker<'a, R> = Mutex<dyn FnMut(R) -> bool + Send + 'a>;
 
 impl<W, R> State<W, R> {
-    fn is_ready(&self) -> bool {
-        match self.line.front() {
-            Some((Place::Doing(part), _)) => part.is_some(),
-            Some((place, _)) => matches!(place, Place::Done(..)),
-            None => false,
-        }
-    }
-
+    /// Whether nothing will be taken any more.
     fn is_over(&self) -> bool {
         self.is_stopped || (self.is_closed && self.line.is_empty() && !self.is_taking)
     }
@@ -294,8 +287,8 @@ impl<W, R> Line<W, R> {
         None
     }
 
-    /// Take what is ready, unless somebody does so.
-    fn clear(&self, taker: &Taker<'_, R>) {
+    /// Take what is ready, unless somebody does so. Then somebody takes, nothing is ready, or nothing more is wanted.
+    fn clear(&self, taker: &Taker<'_, R>) -> Guard<'_, W, R> {
         let mut state = self.lock();
         while !state.is_stopped
             && !state.is_taking
@@ -303,42 +296,36 @@ impl<W, R> Line<W, R> {
         {
             state.is_taking = true;
             ring(bell, state);
-            let mut take = taker.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_more_wanted = take(result);
-            drop(take);
+            let is_more_wanted = taker.lock().unwrap_or_else(PoisonError::into_inner)(result);
             state = self.lock();
             state.is_taking = false;
-            state.is_stopped |= !is_more_wanted;
+            if !is_more_wanted {
+                state.is_stopped = true;
+                self.wake_all();
+            }
         }
-        if state.is_stopped {
-            drop(state);
-            return self.wake_all();
-        }
-        let bell = self.bell(Who::Taker, &state);
-        ring(bell.filter(|_| state.is_over()), state);
+        state
     }
 
     /// See to it that what a worker has put into its place is taken.
     fn offer(&self, number: usize, taker: &Taker<'_, R>) {
-        if self.bounds.jobs.get() > 1 {
-            return self.clear(taker);
-        }
-        let state = self.lock();
-        let bell = self.bell(Who::Taker, &state);
-        ring(bell.filter(|_| number == state.taken), state);
+        let is_alone = self.bounds.jobs == NonZeroUsize::MIN;
+        let state = match is_alone {
+            true => self.lock(),
+            false => self.clear(taker),
+        };
+        let is_due = state.is_over() || (is_alone && number == state.taken);
+        ring(self.bell(Who::Taker, &state).filter(|_| is_due), state);
     }
 
     /// Take what nobody else does, until all is over.
     fn take(&self, taker: &Taker<'_, R>) {
         loop {
-            self.clear(taker);
-            let state = self.lock();
+            let state = self.clear(taker);
             if state.is_over() {
                 return;
             }
-            if state.is_taking || !state.is_ready() {
-                drop(self.sleep(Who::Taker, state));
-            }
+            drop(self.sleep(Who::Taker, state));
         }
     }
 }

@@ -173,6 +173,19 @@ fn a_panic_of_a_worker_is_a_panic_of_the_whole_and_no_hang() {
     let _ = run(bounds(3, 6, 99), feed, || work, |_| Ok::<_, Infallible>(()));
 }
 
+#[test]
+#[should_panic]
+fn a_panic_of_who_takes_is_a_panic_of_the_whole_and_no_hang() {
+    let feed = |feed: &Feed<'_, u64, u64>| while feed.put(3, 1) {};
+    let mut taken = 0;
+    let take = |_| {
+        taken += 1;
+        assert!(taken < 100, "on purpose");
+        Ok::<_, Infallible>(())
+    };
+    let _ = run(bounds(3, 6, 99), feed, || |n, _: &Parts<'_, _, _>| n, take);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
