@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::tsm::index::Entry;
 use crate::tsm::shard::Logged;
+use crate::tsm::wal;
 
 use super::Options;
 use super::unit::{Origin, Part, Piece, Slice, Unit};
@@ -120,26 +121,26 @@ impl Group {
     /// Add all chunks of a key of the log, which stand for blocks: a run for each type.
     pub(super) fn logged(
         &mut self,
-        (at, logged): (usize, &Logged),
-        options: &Options,
+        logged: &Logged,
         is_wanted: bool,
+        held: &wal::Chunks,
+        options: &Options,
     ) {
-        let mut position = 0;
-        let kinds = logged.chunks.chunk_by(|a, b| a.kind == b.kind);
-        for chunks in kinds.filter(|_| is_wanted) {
-            let (first, origin) = (self.entries.len(), Origin::Log(at, position));
-            for chunk in chunks {
+        let chunks = held.of(&logged.chunks).filter(|_| is_wanted);
+        let mut chunks = chunks.peekable();
+        while let Some(kind) = chunks.peek().map(|(_, chunk)| chunk.kind) {
+            let first = self.entries.len();
+            while let Some((at, chunk)) = chunks.next_if(|(_, chunk)| chunk.kind == kind) {
                 if chunk.last >= options.first && chunk.first <= options.last {
                     self.entries.push(Entry {
                         min: chunk.first,
                         max: chunk.last,
-                        offset: position as u64,
+                        offset: at as u64,
                         size: chunk.len.into(),
                     });
                 }
-                position += 1;
             }
-            self.run(origin, first, &[], 1);
+            self.run(Origin::Log(kind), first, &[], 1);
         }
     }
 

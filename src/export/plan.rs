@@ -193,13 +193,13 @@ impl<'a> Planner<'a> {
                 what: Oddity::Ambiguous,
             });
         }
-        let (group, options) = (&mut self.group, self.options);
+        let (group, held, options) = (&mut self.group, &self.shard.held, self.options);
         let first = group.runs.len();
         let mut logged = logged(self.shard, self.log, &self.key).peekable();
         for (i, head) in self.heads.iter_mut().enumerate() {
-            while let Some(next) = logged.next_if(|(_, logged)| logged.above <= i) {
+            while let Some(next) = logged.next_if(|logged| logged.above <= i) {
                 self.log += 1;
-                group.logged(next, options, is_wanted);
+                group.logged(next, is_wanted, held, options);
             }
             if head.cursor.key() != self.key {
                 continue;
@@ -215,7 +215,7 @@ impl<'a> Planner<'a> {
         }
         for next in logged {
             self.log += 1;
-            group.logged(next, options, is_wanted);
+            group.logged(next, is_wanted, held, options);
         }
         group.field(field.field, first);
         Ok(())
@@ -281,12 +281,8 @@ impl Head<'_> {
     }
 }
 
-/// What the logs hold of a key, oldest first, from a place among all keys on; with its place.
-fn logged<'a>(
-    shard: &'a Shard,
-    from: usize,
-    key: &'a [u8],
-) -> impl Iterator<Item = (usize, &'a Logged)> {
-    let ahead = shard.log.iter().enumerate().skip(from);
-    ahead.take_while(move |(_, logged)| logged.key == key)
+/// What the logs hold of a key, oldest first, from a place among all keys on.
+fn logged<'a>(shard: &'a Shard, from: usize, key: &'a [u8]) -> impl Iterator<Item = &'a Logged> {
+    let ahead = shard.log.iter().skip(from);
+    ahead.take_while(move |logged| logged.key == key)
 }

@@ -91,7 +91,6 @@ pub struct Schema {
 /// Goes through one shard.
 #[derive(Debug)]
 pub struct Survey<'a> {
-    shard: &'a Shard,
     options: &'a Options,
     planner: Planner<'a>,
 }
@@ -128,7 +127,6 @@ impl<'a> Survey<'a> {
         schema.shard += 1;
         schema.id = id;
         Ok(Self {
-            shard,
             options,
             planner: Planner::of_indexes(shard, options)?,
         })
@@ -163,25 +161,18 @@ impl<'a> Survey<'a> {
                 continue;
             }
             for (i, run) in runs.iter().enumerate() {
-                let kind = self.kind(run);
+                let own = kind(run);
                 let newer = runs.get(i + 1..).unwrap_or_default();
                 let sure = self.is_sure(group, run)
                     && !newer
                         .iter()
-                        .any(|over| self.kind(over) != kind && overlap(group, run, over));
-                schema.column(table, name, Role::Field(kind), sure)?;
+                        .any(|over| kind(over) != own && overlap(group, run, over));
+                schema.column(table, name, Role::Field(own), sure)?;
                 is_sure = Some(is_sure == Some(true) || sure);
             }
         }
         // A series of which no field is there has no tags either.
         is_sure.map_or(Ok(()), |is_sure| schema.tags(table, &group.series, is_sure))
-    }
-
-    fn kind(&self, run: &Run) -> Option<Kind> {
-        match run.origin {
-            Origin::File(_, kind) => block::kind(kind),
-            Origin::Log(key, chunk) => Some(self.shard.log.get(key)?.chunks.get(chunk)?.kind),
-        }
     }
 
     /// Whether a point that is wanted is left for certain: the first and the last one of a block are there.
@@ -194,6 +185,14 @@ impl<'a> Survey<'a> {
         };
         let mut entries = group.entries(run).iter();
         entries.any(|entry| is_left(entry.min) || is_left(entry.max))
+    }
+}
+
+/// The type of its values.
+fn kind(run: &Run) -> Option<Kind> {
+    match run.origin {
+        Origin::File(_, kind) => block::kind(kind),
+        Origin::Log(kind) => Some(kind),
     }
 }
 

@@ -81,7 +81,7 @@ mod tests {
     fn told(keys: &[&str]) -> Vec<String> {
         let logged = |key: &&str| Logged {
             key: key.as_bytes().to_vec(),
-            chunks: Vec::new(),
+            chunks: 0..0,
             above: 0,
         };
         let shard = Shard {

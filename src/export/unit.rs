@@ -2,6 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use crate::rows::Kind;
 use crate::tsm::index::Entry;
 
 /// Where the values of a piece are.
@@ -9,8 +10,8 @@ use crate::tsm::index::Entry;
 pub enum Origin {
     /// Blocks of the TSM file at this position of the shard, with this type by the index.
     File(usize, u8),
-    /// Chunks of the log: position of the key, position of the first one.
-    Log(usize, usize),
+    /// Chunks of the log, of this type.
+    Log(Kind),
 }
 
 /// A block, or a chunk of the log.
@@ -18,7 +19,7 @@ pub enum Origin {
 pub struct Piece {
     /// Where it comes from.
     pub origin: Origin,
-    /// The block; of a log, the position of the chunk and its count of values stand for offset and size.
+    /// The block; of a log, where the chunk is among all and its count of values stand for offset and size.
     pub entry: Entry,
     /// What is deleted of it, in `Unit::deleted`.
     pub deleted: (usize, usize),

@@ -224,13 +224,13 @@ mod tests {
         assert_eq!(10 * THOUSAND, weight(number, &entry(0, 1), 10));
         assert_eq!(3 * THOUSAND, weight(number, &large, 1));
         assert_eq!(10 * THOUSAND, weight(string, &large, 1));
-        let of_log = |size| weight(Origin::Log(0, 0), &Entry { size, ..large }, 10);
+        let of_log = |size| weight(Origin::Log(Kind::Float), &Entry { size, ..large }, 10);
         assert_eq!((1, 7, THOUSAND), (of_log(1), of_log(400), of_log(1000)));
     }
 
     #[test]
     fn a_block_is_taken_for_thousands_of_values_and_a_chunk_for_those_it_has() {
-        let (file, log) = (Origin::File(0, 0), Origin::Log(0, 0));
+        let (file, log) = (Origin::File(0, 0), Origin::Log(Kind::Float));
         let entry = entry(0, 1);
         assert_eq!(
             (3000, 100),

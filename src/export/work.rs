@@ -274,10 +274,9 @@ impl Worker {
             return Ok(());
         };
         match piece.origin {
-            Origin::Log(key, _) => {
+            Origin::Log(_) => {
                 self.hand_over(found);
-                let (logged, chunk) = (job.shard.log.get(key), piece.entry.offset as usize);
-                if let Some(chunk) = logged.and_then(|logged| logged.chunks.get(chunk)) {
+                if let Some(chunk) = job.shard.held.get(piece.entry.offset as usize) {
                     self.logged(chunk, piece, task, job);
                 }
                 Ok(())

@@ -11,6 +11,7 @@ mod packed;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
@@ -148,8 +149,8 @@ pub struct Member {
 pub struct Logged {
     /// The composite key.
     pub key: Vec<u8>,
-    /// Where its values are in [`Shard::held`]: of one type as they were written, or by type and time, no time in two.
-    pub chunks: Vec<wal::Chunk>,
+    /// Which of [`Shard::held`] are its own: of one type as they were written, or by type and time, no time in two.
+    pub chunks: Range<usize>,
     /// How many of the shard's TSM files, from the first, are older. All, unless the shard is made of copies.
     pub above: usize,
 }
@@ -173,7 +174,7 @@ pub struct Shard {
     /// What is in the log, keys ascending; of one key the older first.
     pub log: Vec<Logged>,
     /// The values of the log.
-    pub held: wal::Store,
+    pub held: wal::Chunks,
     /// What is worth telling.
     pub remarks: Vec<Remark>,
     /// What is damaged and left out.
@@ -274,11 +275,11 @@ impl Shard {
     /// This copy on top of an older one: all of it is newer, its TSM files over the log of the other.
     fn over(mut self, mut older: Self) -> Self {
         let below = older.members.len();
-        let shift = older.held.absorb(self.held);
+        let further = older.held.absorb(self.held);
         for logged in &mut self.log {
             logged.above += below;
-            let chunks = logged.chunks.iter_mut();
-            chunks.for_each(|chunk| *chunk = shift.apply(*chunk));
+            logged.chunks.start += further;
+            logged.chunks.end += further;
         }
         older.members.append(&mut self.members);
         older.log.append(&mut self.log);

@@ -8,9 +8,11 @@
 //! Nothing protects an entry but what snappy and its own lengths happen to notice.
 
 mod batch;
+mod cache;
 mod cuts;
 mod entry;
 mod keys;
+mod list;
 #[cfg(test)]
 mod model;
 mod segment;
@@ -21,12 +23,12 @@ mod window;
 use std::io::Read;
 
 use batch::{Batch, Held};
+pub use cache::{Cache, Chunks, Entry};
 pub use cuts::Cuts;
 use entry::{Body, Place};
 pub use keys::Keys;
 use segment::Segment;
-use series::Series;
-pub use store::{Chunk, Shift, Store};
+pub use store::Chunk;
 
 use super::{Error, ErrorKind, Note, ReadError};
 
@@ -56,39 +58,10 @@ pub struct Part {
 /// An entry that deletes.
 #[derive(Debug)]
 struct Deletion {
-    /// How many chunks of its part are older.
-    older: usize,
+    /// Where the chunks end that are older.
+    older: u32,
     code: u8,
     body: Vec<u8>,
-}
-
-/// What a server would hold in memory after reading the log of a shard.
-///
-/// Add what the segments say from the oldest to the newest one. A deletion removes what was written before it in the log
-/// and never touches TSM files: their own deletions are in their tombstones.
-#[derive(Debug, Default)]
-pub struct Cache {
-    parts: Vec<Added>,
-    store: Store,
-}
-
-/// A part whose values are in the store of all.
-#[derive(Debug)]
-struct Added {
-    chunks: Vec<(u32, Chunk)>,
-    deletions: Vec<Deletion>,
-    /// Where its store is there.
-    shift: Shift,
-}
-
-/// All values of one key.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Series and field.
-    pub key: Box<[u8]>,
-    /// Nearly always of one type, and then as they were written: of values of the same time the last one holds. Of more
-    /// than one, those of one type stand behind those of another; no time is in two.
-    pub chunks: Vec<Chunk>,
 }
 
 impl<'a> Reader<'a> {
@@ -141,7 +114,7 @@ impl<'a> Reader<'a> {
         let Body::Write = entry::parse(code, &self.body, &mut self.groups)? else {
             self.batch.settle(&mut part.held);
             part.deletions.push(Deletion {
-                older: part.held.chunks.len(),
+                older: part.held.chunks.end(),
                 code,
                 body: self.body.clone(),
             });
@@ -153,78 +126,6 @@ impl<'a> Reader<'a> {
         self.batch.expect(self.keys.count());
         for (group, number) in groups.zip(&self.numbers) {
             self.batch.add(*number, &group, &mut part.held);
-        }
-        Ok(())
-    }
-}
-
-impl Cache {
-    /// Add what the next segment says, or the next part of one.
-    pub fn add(&mut self, newer: Part) {
-        let shift = self.store.absorb(newer.held.store);
-        self.parts.push(Added {
-            chunks: newer.held.chunks,
-            deletions: newer.deletions,
-            shift,
-        });
-    }
-
-    /// All keys in ascending order, those without values left out, and where their values are. All parts have had the
-    /// numbers of their keys from there.
-    pub fn finish(mut self, keys: Keys) -> (Vec<Entry>, Store) {
-        let mut series = self.rooms(keys.count());
-        for part in std::mem::take(&mut self.parts) {
-            let mut done = 0;
-            for deletion in part.deletions {
-                self.push(&mut series, &part.chunks[done..deletion.older], part.shift);
-                done = deletion.older;
-                // It has been read before.
-                let _ = self.delete(&mut series, &deletion, &keys);
-            }
-            self.push(&mut series, &part.chunks[done..], part.shift);
-        }
-        let all = keys.into_all().into_iter().zip(series);
-        let settled = all.map(|(key, series)| Entry {
-            key,
-            chunks: series.settle(&mut self.store),
-        });
-        let mut entries: Vec<_> = settled.filter(|entry| !entry.chunks.is_empty()).collect();
-        // Many are in order already.
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        (entries, self.store)
-    }
-
-    /// For each of so many keys one with room for all its chunks.
-    fn rooms(&self, keys: usize) -> Vec<Series> {
-        let mut counts = vec![0; keys];
-        let chunks = self.parts.iter().flat_map(|part| &part.chunks);
-        chunks.for_each(|(number, _)| counts[*number as usize] += 1);
-        counts.into_iter().map(Series::with_room).collect()
-    }
-
-    fn push(&self, series: &mut [Series], chunks: &[(u32, Chunk)], shift: Shift) {
-        for (number, chunk) in chunks {
-            series[*number as usize].push(shift.apply(*chunk), &self.store);
-        }
-    }
-
-    fn delete(
-        &self,
-        series: &mut [Series],
-        deletion: &Deletion,
-        keys: &Keys,
-    ) -> Result<(), ErrorKind> {
-        let mut delete = |key: &[u8], min, max| {
-            if let Some(number) = keys.find(key) {
-                series[number as usize].delete(min, max, &self.store);
-            }
-        };
-        match entry::parse(deletion.code, &deletion.body, &mut Vec::new())? {
-            Body::Write => {}
-            Body::Delete(keys) => keys
-                .split(|byte| *byte == b'\n')
-                .for_each(|key| delete(key, i64::MIN, i64::MAX)),
-            Body::DeleteRange(min, max, keys) => keys.for_each(|key| delete(key, min, max)),
         }
         Ok(())
     }
@@ -260,14 +161,14 @@ mod tests {
     type Found = (Vec<u8>, Vec<Column>);
 
     fn read(cache: Cache, keys: Keys) -> Vec<Found> {
-        let (entries, store) = cache.finish(keys);
+        let (entries, all) = cache.finish(keys);
         let read = entries.into_iter().map(|entry| {
             let mut columns: Vec<Column> = Vec::new();
-            for chunk in &entry.chunks {
+            for (_, chunk) in all.of(&entry.chunks) {
                 if columns.last().is_none_or(|last| last.kind() != chunk.kind) {
                     columns.push(Column::new(chunk.kind));
                 }
-                store.unpack(chunk, columns.last_mut().unwrap());
+                all.unpack(chunk, columns.last_mut().unwrap());
             }
             columns.iter_mut().for_each(Column::settle);
             (entry.key.to_vec(), columns)

@@ -206,11 +206,11 @@ fn segment(bytes: &[u8]) {
     let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
     let mut reader = wal::Reader::new(&keys);
     (0..2).for_each(|_| cache.add(reader.read(bytes, 0, false)));
-    let (entries, store) = cache.finish(keys);
+    let (entries, all) = cache.finish(keys);
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
-    for chunk in entries.iter().flat_map(|entry| &entry.chunks) {
+    for (_, chunk) in entries.iter().flat_map(|entry| all.of(&entry.chunks)) {
         let mut column = Column::new(chunk.kind);
-        store.unpack(chunk, &mut column);
+        all.unpack(chunk, &mut column);
         assert_eq!(
             (chunk.len as usize, column.values.len()),
             (column.len(), column.len())

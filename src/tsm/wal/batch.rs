@@ -4,6 +4,7 @@
 use std::iter;
 
 use super::entry::Group;
+use super::list::List;
 use super::series::Series;
 use super::store::{Chunk, Store};
 use crate::rows::Kind;
@@ -39,8 +40,8 @@ pub struct Batch {
 /// What a part of the log says of its keys, in memory.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// With the numbers of their keys; of each key in the order they were written.
-    pub chunks: Vec<(u32, Chunk)>,
+    /// Those of a key in the order they were written.
+    pub chunks: List,
     /// Their values.
     pub store: Store,
 }
@@ -111,8 +112,9 @@ impl Held {
         if !whole.is_some_and(hold) {
             *chunks = Series::of(groups).settle(&mut self.store);
         }
-        let chunks = chunks.drain(..).map(|chunk| (number, chunk));
-        self.chunks.extend(chunks);
+        for chunk in chunks.drain(..) {
+            self.chunks.push(number, chunk);
+        }
     }
 }
 
@@ -181,8 +183,9 @@ mod tests {
 
     /// The values of a key, by time.
     fn read(held: &mut Held, key: u32) -> BTreeMap<i64, (Kind, u64)> {
-        let mut series = Series::with_room(0);
-        for (_, chunk) in held.chunks.iter().filter(|(number, _)| *number == key) {
+        let mut series = Series::default();
+        let all = held.chunks.range(0..held.chunks.end());
+        for (_, (_, chunk)) in all.filter(|(_, (number, _))| *number == key) {
             series.push(*chunk, &held.store);
         }
         let mut found = BTreeMap::new();
@@ -254,7 +257,7 @@ mod tests {
             batch.settle(&mut held);
             assert!(batch.tape.capacity() <= 2 * limit);
             // A group that is longer on its own is not taken along.
-            let (before, points) = (held.chunks.len(), vec![0; limit + 16]);
+            let (before, points) = (held.chunks.end(), vec![0; limit + 16]);
             let strings = Group {
                 kind: Kind::String,
                 points: &points,
@@ -262,7 +265,7 @@ mod tests {
             };
             batch.add(7, &group, &mut held);
             batch.add(8, &strings, &mut held);
-            assert_eq!((0, before + 2), (batch.tape.len(), held.chunks.len()));
+            assert_eq!((0, before + 2), (batch.tape.len(), held.chunks.end()));
         }
     }
 }

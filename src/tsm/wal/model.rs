@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::store::Chunk;
-use super::{Cache, Entry, Keys, Reader, Store};
+use super::{Cache, Chunks, Entry, Keys, Reader};
 use crate::rows::{Kind, Values};
 use crate::tsm::merge::Column;
 
@@ -75,7 +75,7 @@ fn written(step: &Step) -> Vec<u8> {
     }
 }
 
-fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Store) {
+fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Chunks) {
     let (keys, mut cache) = (Keys::default(), Cache::default());
     let mut reader = Reader::new(&keys);
     for segment in segments {
@@ -108,9 +108,9 @@ fn plain(steps: &[Step]) -> BTreeMap<Vec<u8>, BTreeMap<i64, Point>> {
     map
 }
 
-fn points(store: &Store, chunk: &Chunk) -> Vec<(i64, Point)> {
+fn points(all: &Chunks, chunk: &Chunk) -> Vec<(i64, Point)> {
     let mut column = Column::new(chunk.kind);
-    store.unpack(chunk, &mut column);
+    all.unpack(chunk, &mut column);
     let Column { times, values } = column;
     assert_eq!(times.len(), chunk.len as usize);
     assert_eq!(
@@ -132,11 +132,11 @@ proptest! {
     #[test]
     fn replay_does_what_the_server_does(steps in steps(), size in 1usize..9) {
         let segment = |steps: &[Step]| steps.iter().flat_map(written).collect::<Vec<u8>>();
-        let (entries, store) = replayed(&steps.chunks(size).map(segment).collect::<Vec<_>>());
+        let (entries, all) = replayed(&steps.chunks(size).map(segment).collect::<Vec<_>>());
         let mut found = BTreeMap::new();
         for entry in &entries {
-            let chunks = &entry.chunks;
-            let points: Vec<_> = chunks.iter().map(|chunk| points(&store, chunk)).collect();
+            let chunks: Vec<_> = all.of(&entry.chunks).map(|(_, chunk)| chunk).collect();
+            let points: Vec<_> = chunks.iter().map(|chunk| points(&all, chunk)).collect();
             prop_assert!(points.iter().all(|points| points.is_sorted_by(|a, b| a.0 < b.0)));
             let series: BTreeMap<_, _> = points.concat().into_iter().collect();
             if chunks.iter().any(|chunk| chunk.kind != chunks[0].kind) {

@@ -16,14 +16,6 @@ pub struct Series {
 }
 
 impl Series {
-    /// Nothing, with room for so many chunks.
-    pub fn with_room(chunks: usize) -> Self {
-        Self {
-            chunks: Vec::with_capacity(chunks),
-            loose: None,
-        }
-    }
-
     /// Points in the order they were written, in any order of time and of any types.
     pub fn of<'a>(groups: impl Iterator<Item = (Kind, &'a [u8])>) -> Self {
         let mut columns = Vec::new();

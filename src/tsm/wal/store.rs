@@ -276,10 +276,9 @@ impl Store {
 pub struct Shift(u32);
 
 impl Shift {
-    /// The chunk as it is found in the other store from now on.
-    pub fn apply(self, chunk: Chunk) -> Chunk {
-        let slab = chunk.slab + self.0;
-        Chunk { slab, ..chunk }
+    /// Let the chunk be found in the other store.
+    pub fn apply(self, chunk: &mut Chunk) {
+        chunk.slab += self.0;
     }
 }
 
