@@ -4,6 +4,7 @@
 //! Only the shard at work is open, and the one before as long as units of it are under way; the logs of two shards
 //! are never in memory together.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,23 +71,23 @@ struct Work {
     piece: Piece,
 }
 
-/// Buffers to be used again.
+/// Buffers to be used again, that longest unused first: the last one may still be in the cache of another processor.
 #[derive(Debug, Default)]
 struct Pool {
-    texts: Mutex<Vec<Text>>,
-    units: Mutex<Vec<Unit>>,
+    texts: Mutex<VecDeque<Text>>,
+    units: Mutex<VecDeque<Unit>>,
 }
 
-fn taken<T: Default>(pool: &Mutex<Vec<T>>) -> T {
+fn taken<T: Default>(pool: &Mutex<VecDeque<T>>) -> T {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.pop().unwrap_or_default()
+    pool.pop_front().unwrap_or_default()
 }
 
-fn given<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
+fn given<T>(pool: &Mutex<VecDeque<T>>, buffer: T, size: impl Fn(&T) -> usize) {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
     let (own, held) = (size(&buffer), pool.iter().map(&size).sum::<usize>());
     if own <= KEPT.0 && own + held <= KEPT.1 {
-        pool.push(buffer);
+        pool.push_back(buffer);
     }
 }
 
@@ -164,6 +165,8 @@ fn worked(
         // Where nobody wants it, what follows is not wanted either, and soon over.
         let _ = parts.put(Event::Piece(part));
     };
+    // Only now: the fewer texts there are, the sooner memory is used again.
+    piece.text = pool.text();
     let mut out = Outlet::new(&mut piece.text, &mut hand_on);
     let done = worker.run(&unit, &shard, options, &mut out, &mut piece.report);
     piece.failed = done.err();
@@ -269,7 +272,6 @@ impl<'a, 'b> Walker<'a, 'b> {
         let mut done = self.done(listed, planner.passed());
         loop {
             let mut piece = Piece {
-                text: self.pool.text(),
                 done,
                 ..Piece::default()
             };
