@@ -2,7 +2,8 @@
 //!
 //! A history is some shards with files of several generations, tombstones and logs, written by code that knows nothing
 //! of the readers; what is left of it is kept in plain maps meanwhile. The program's text is cut, parsed and judged by
-//! the servers' rules as the tests have them. `PROPTEST_CASES` raises the number of histories.
+//! the servers' rules as the tests have them. One for every twenty
+//! cases that `PROPTEST_CASES` asks for, or 60.
 
 mod history;
 mod names;
@@ -353,12 +354,14 @@ fn check(case: &Case) {
     assert_eq!(Some(i32::from(left_out > 0)), ran.last(), "{}", ran.stderr);
 }
 
-/// As many as the environment asks for, or few enough for every day.
+/// A history takes as long as twenty cases of other properties, and more.
+const LONG: u32 = 20;
+
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let config = ProptestConfig::default();
     ProptestConfig {
-        cases: if asked { config.cases } else { 60 },
+        cases: if asked { config.cases / LONG } else { 60 },
         max_shrink_iters: 2000,
         ..config
     }
