@@ -74,6 +74,16 @@ struct Found {
     is_merged: bool,
 }
 
+impl Found {
+    /// Whether a block of this type, whole and in order, from the first of these times to the last one, can stand behind
+    /// those that are there.
+    fn goes_on(&self, kind: Kind, extremes: Option<(i64, i64)>) -> bool {
+        let is_same = |column: &Column| column.kind() == kind;
+        let follows = |(first, _)| self.last.is_none_or(|last| last < first);
+        !self.is_merged && self.column.as_ref().is_none_or(is_same) && extremes.is_none_or(follows)
+    }
+}
+
 impl Worker {
     /// Append the text of a unit to `out`, whole lines. On an error it ends with the slice before.
     pub fn run(
@@ -342,53 +352,39 @@ impl Worker {
         let Some(section) = self.sections.get(id) else {
             return Ok(());
         };
-        let n = section.times().len();
-        let is_whole = section.is_ascending()
-            && deleted.is_empty()
-            && *task.slice.times.start() <= entry.min
-            && entry.max <= *task.slice.times.end();
-        let follows = section
-            .extremes()
-            .is_none_or(|(first, _)| found.last.is_none_or(|last| last < first));
-        let is_same = |column: &Column| column.kind() == block.kind();
-        let is_direct =
-            is_whole && follows && !found.is_merged && found.column.as_ref().is_none_or(is_same);
-        let mut column = match found.column.take_if(|_| is_direct) {
-            Some(column) => column,
-            None => self.merger.fresh(block.kind()),
-        };
+        let (extremes, read) = (section.extremes(), block.kind());
+        let times = &task.slice.times;
+        let is_whole =
+            deleted.is_empty() && *times.start() <= entry.min && entry.max <= *times.end();
+        let is_direct = is_whole && section.is_ascending() && found.goes_on(read, extremes);
+        let column = found.column.take_if(|_| is_direct);
+        let mut column = column.unwrap_or_else(|| self.merger.fresh(read));
         let before = column.values.len();
-        let (kind_read, done) = (block.kind(), block.values(n, &mut column.values));
-        let done = done
-            .map_err(damage)
-            .and_then(|()| in_time(section.extremes(), entry).map_err(damage));
-        self.fetcher.shrink(KEPT);
-        if let Err(err) = done {
+        let done = block
+            .values(section.times().len(), &mut column.values)
+            .and_then(|()| in_time(extremes, entry))
+            .map_err(damage);
+        if done.is_err() {
             column.values.truncate(before);
-            match is_direct {
-                true => found.column = Some(column),
-                false => self.merger.reclaim(column),
-            }
-            return Err(err);
+        } else if let Some(ends) = extremes.filter(|_| is_its_first(task.slice, piece)) {
+            tell_odd(ends, entry, (kind, read), member, task, job);
         }
-        if let Some(ends) = section
-            .extremes()
-            .filter(|_| is_its_first(task.slice, piece))
-        {
-            tell_odd(ends, entry, (kind, kind_read), member, task, job);
-        }
+        self.fetcher.shrink(KEPT);
         if is_direct {
-            found.last = section.extremes().map(|ends| ends.1).or(found.last);
             found.column = Some(column);
+            done?;
+            found.last = extremes.map(|ends| ends.1).or(found.last);
             self.beats.push(id);
             return Ok(());
         }
-        column.times.extend_from_slice(section.times());
-        self.hand_over(found);
-        column.settle();
-        self.merger.add(&column, task.slice.times.clone(), deleted);
+        if done.is_ok() {
+            column.times.extend_from_slice(section.times());
+            self.hand_over(found);
+            column.settle();
+            self.merger.add(&column, times.clone(), deleted);
+        }
         self.merger.reclaim(column);
-        Ok(())
+        done
     }
 
     /// There is more to a field than whole blocks one behind the other: the merger is to have them.

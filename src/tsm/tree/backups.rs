@@ -46,27 +46,7 @@ pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Opt
         {
             continue;
         }
-        let archive = path.join(&packed.file);
-        match fs::File::open(&archive) {
-            Ok(_) => {}
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                return Err(backup_file_missing(&archive));
-            }
-            Err(err) => return Err(Error::at(&archive, err)),
-        }
-        walker.tree.shards.push(Found {
-            names: packed.names.clone(),
-            data: path.to_path_buf(),
-            wal: None,
-            held: Some(Files {
-                packed: Some(Packed {
-                    path: archive,
-                    source: None,
-                    spool: spool.map(Path::to_path_buf),
-                }),
-                ..Files::default()
-            }),
-        });
+        walker.tree.shards.push(found(path, packed, spool)?);
     }
     if let Some(meta) = walker.tree.backup_meta.as_ref().filter(|_| wanted.empty)
         && let Ok(meta) = backup::meta(&meta.1)
@@ -74,6 +54,32 @@ pub fn backups(path: &Path, wanted: &Wanted, spool: Option<&Path>) -> Result<Opt
         walker.know_packed(&meta);
     }
     walker.finish().map(Some)
+}
+
+/// A shard, whose archive must be there: one is opened much later, and there would be half an export by then.
+fn found(folder: &Path, shard: &backup::Packed, spool: Option<&Path>) -> Result<Found, Error> {
+    let path = folder.join(&shard.file);
+    match fs::File::open(&path) {
+        Ok(_) => {}
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            return Err(backup_file_missing(&path));
+        }
+        Err(err) => return Err(Error::at(&path, err)),
+    }
+    let packed = Packed {
+        path,
+        source: None,
+        spool: spool.map(Path::to_path_buf),
+    };
+    Ok(Found {
+        names: shard.names.clone(),
+        data: folder.to_path_buf(),
+        wal: None,
+        held: Some(Files {
+            packed: Some(packed),
+            ..Files::default()
+        }),
+    })
 }
 
 /// The newest metadata; a backup without it can be read all the same.
