@@ -47,14 +47,23 @@ pub fn measurement(series: &[u8]) -> &[u8] {
     series.get(..end).unwrap_or_default()
 }
 
-/// Whether a key is one of 2.0 before its release: two ids, and the measurement as a tag called NUL.
+/// Whether a key is one of 2.0 before its release: two ids of eight bytes, escaped as a measurement is, the measurement as
+/// a tag called NUL, other tags, and the field as a tag called 255 (`tsdb/explode.go` before commit 2b175291be).
 pub fn is_pre_release(key: &[u8]) -> bool {
-    const TAG: &[u8] = b",\0=";
-    let prefix = key.get(..40).unwrap_or(key);
-    prefix
-        .windows(TAG.len())
-        .position(|bytes| bytes == TAG)
-        .is_some_and(|at| at >= 16)
+    let Some((ids, rest)) = key.split_once_str(b",\0=") else {
+        return false;
+    };
+    let is_special = |byte: u8| matches!(byte, b',' | b' ');
+    let (mut bytes, mut rest_of_ids) = (0, ids);
+    while let [first, others @ ..] = rest_of_ids {
+        rest_of_ids = match others {
+            [second, others @ ..] if *first == b'\\' && is_special(*second) => others,
+            _ if is_special(*first) => return false,
+            _ => others,
+        };
+        bytes += 1;
+    }
+    bytes == 16 && rest.contains_str(b",\xff=")
 }
 
 #[cfg(test)]
@@ -83,5 +92,31 @@ mod tests {
         assert_eq!(br"m\\,x", measurement(br"m\\,x,t=a"));
         assert_eq!(b",", measurement(b",,t=a"));
         assert_eq!(b"", measurement(b""));
+    }
+
+    #[test]
+    fn a_key_from_before_the_release_of_2_0_is_known_and_no_other_is_taken_for_one() {
+        let tail = b",\0=cpu,host=a,\xff=usage#!~#usage";
+        for ids in [
+            &b"0123456789abcdef"[..],
+            b"012345678\\,abcdef",
+            b"0123456789abcde\\",
+            b"\\ \\ \\,\\,\\\\=789abcdef",
+        ] {
+            assert!(is_pre_release(&[ids, tail].concat()), "{ids:?}");
+            // As servers of 1.x store a tag that is called NUL.
+            let tag = [ids, b",\0=cpu,host=a#!~#usage"].concat();
+            assert!(!is_pre_release(&tag), "{ids:?}");
+        }
+        for ids in [
+            &b"cpu"[..],
+            b"0123456789abcde",
+            b"0123456789abcdefg",
+            b"0123456789,b=cd",
+            b"0123456,8=abc,\xc3\xbca\\",
+        ] {
+            assert!(!is_pre_release(&[ids, tail].concat()), "{ids:?}");
+        }
+        assert!(!is_pre_release(b"0123456789abcdef,a=b,\xff=usage#!~#usage"));
     }
 }
