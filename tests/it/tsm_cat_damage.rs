@@ -428,6 +428,19 @@ fn a_directory_of_2_0_before_its_release_is_refused() {
 }
 
 #[test]
+fn a_tag_called_nul_does_not_make_a_file_one_of_2_0_before_its_release() {
+    let dir = scratch();
+    let path = dir.path().join("000000001-000000001.tsm");
+    let key = b"weather_stations,\0=m#!~#f";
+    fs::write(&path, tsm(&[(key, 1, vec![block(T, INTEGER)])])).unwrap();
+    let out = cat(&["--lp-only"], &path).ok();
+    assert!(
+        text(&out)[0].starts_with("weather_stations,\0=m f="),
+        "{out:?}"
+    );
+}
+
+#[test]
 fn output_that_cannot_be_written_is_74() {
     let dir = scratch();
     let path = dir.path().join("000000001-000000001.tsm");
