@@ -7,7 +7,7 @@ use lineflow::cli::feed::{self, Fed, Filter as _, Scene, Tally};
 use lineflow::cli::lp_filter::{Args, EXAMPLE};
 use lineflow::cli::out::Out;
 use lineflow::cli::rejects::Rejects;
-use lineflow::cli::{self, Outcome, report};
+use lineflow::cli::{self, Outcome, outputs, report};
 use lineflow::filter::{Filter, Reason, Verdict};
 
 const NAME: &str = "lp-filter";
@@ -31,10 +31,14 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     if let Some(target) = args.validate {
         filter = filter.validate(target);
     }
+    outputs::check(
+        &outputs::usual(&args.rejects, &args.report),
+        &args.input.paths(),
+    )?;
     let mut filter = Filtering {
         keeps_once,
         filter,
-        rejects: Rejects::open(NAME, &args.rejects, &args.input.paths())?,
+        rejects: Rejects::open(NAME, &args.rejects)?,
         strict: args.strict,
         written: 0,
     };

@@ -8,7 +8,7 @@ use lineflow::cli::lp_rate::{Args, NAME};
 use lineflow::cli::pace::{self, Clock, Pace};
 use lineflow::cli::rejects::Rejects;
 use lineflow::cli::report::{self, Progress};
-use lineflow::cli::{self, Outcome};
+use lineflow::cli::{self, Outcome, outputs};
 
 fn main() -> ExitCode {
     cli::main(run)
@@ -16,7 +16,11 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
     let limits = args.limits()?;
-    let rejects = Rejects::open(NAME, &args.rejects, &args.input.paths())?;
+    outputs::check(
+        &outputs::usual(&args.rejects, &args.figures),
+        &args.input.paths(),
+    )?;
+    let rejects = Rejects::open(NAME, &args.rejects)?;
     let clock = match (args.dry_run, &args.budget) {
         (true, _) => Clock::simulated(),
         (false, Some(_)) => Clock::host(),

@@ -7,7 +7,7 @@ use lineflow::cli::lp_split_by_bucket::{Args, NAME};
 use lineflow::cli::rejects::Rejects;
 use lineflow::cli::report::{self, Progress};
 use lineflow::cli::split::{self, Split};
-use lineflow::cli::{self, Outcome};
+use lineflow::cli::{self, Outcome, outputs};
 
 fn main() -> ExitCode {
     cli::main(run)
@@ -16,7 +16,11 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<Outcome> {
     let router = args.router()?;
     let form = args.form()?;
-    let rejects = Rejects::open(NAME, &args.rejects, &args.input.paths())?;
+    outputs::check(
+        &outputs::usual(&args.rejects, &args.report),
+        &args.input.paths(),
+    )?;
+    let rejects = Rejects::open(NAME, &args.rejects)?;
     let progress = Progress::start(NAME, args.progress, None);
     let mut split = Split::new(rejects, progress.clone());
     let mut fed = Fed {

@@ -265,7 +265,7 @@ pub const MANUAL: &[(&str, &str)] = &[
         "0  done, nothing lost: go on.\n\n1  all input was read, some records were rejected here or left out by an \
          earlier program: look at the rejects.\n\n2  wrong usage: mend the command.\n\n65  the input is damaged or was \
          cut: write it again.\n\n66  an input is missing: mend the command.\n\n74  an I/O error: look at disk and \
-         network.\n\n77  permission: run as somebody who may read the input.\n\n141  the reader of standard output went \
+         network.\n\n77  permission: run as somebody who may read the input.\n\n130  stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP: run it again.\n\n141  the reader of standard output went \
          away, as with head.",
     ),
     (

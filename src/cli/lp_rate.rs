@@ -159,7 +159,7 @@ pub const MANUAL: &[(&str, &str)] = &[
          out by an earlier program: look at the rejects.\n\n2  wrong usage: mend the command.\n\n65  the input is \
          damaged or was cut: write it again.\n\n66  an input is missing: mend the command.\n\n74  an I/O error: look at \
          disk and network.\n\n77  permission: run as somebody who may read the input and write the budget.\n\n78  the \
-         budget file is something else or is used at another rate: name another one.\n\n141  the reader of standard \
+         budget file is something else or is used at another rate: name another one.\n\n130  stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP: run it again.\n\n141  the reader of standard \
          output went away, as with head.",
     ),
     (

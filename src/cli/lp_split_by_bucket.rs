@@ -322,7 +322,7 @@ pub const MANUAL: &[(&str, &str)] = &[
          command.\n\n73  the folder holds files of an earlier run: name another one, or say --force.\n\n74  an I/O \
          error: look at disk and network.\n\n77  permission: run as somebody who may read the input and write the \
          folder.\n\n78  the first point has no bucket, the target refuses a name, or there are more buckets than \
-         --max-open: say --context, --bucket or --map.\n\n141  the reader of standard output went away, as with \
+         --max-open: say --context, --bucket or --map.\n\n130  stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP: run it again.\n\n141  the reader of standard output went away, as with \
          head.\n\nWith --exec any other status is that of the first command that failed.",
     ),
     (

@@ -14,6 +14,7 @@ pub mod lp_rate;
 pub mod lp_split_by_bucket;
 pub mod out;
 pub mod outfile;
+pub mod outputs;
 pub mod pace;
 pub mod rejects;
 pub mod report;

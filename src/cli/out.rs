@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 
 use super::exit::Closed;
 use super::report::Progress;
-use super::{input, signal, tty};
+use super::{input, signal};
 
 /// What is gathered before it is written.
 const BLOCK: usize = 64 << 10;
@@ -58,7 +58,7 @@ impl Out {
 
     /// Stay clear of the progress if both go to a terminal.
     pub fn beside(mut self, progress: &Progress) -> Self {
-        if progress.is_drawn() && tty::is_terminal(tty::Stream::Stdout) {
+        if progress.is_drawn() && self.file.is_terminal() {
             self.progress = progress.clone();
         }
         self

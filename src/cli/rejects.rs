@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bstr::ByteSlice;
 
-use super::exit::Failure;
 use super::feed::Scene;
 use super::report::Progress;
 use crate::lp::frame::Framer;
@@ -41,13 +40,9 @@ pub struct Rejects {
 }
 
 impl Rejects {
-    /// Open the file, if one is named. It must not be one of the inputs.
-    pub fn open(program: &'static str, args: &Args, inputs: &[PathBuf]) -> anyhow::Result<Self> {
-        let file = args
-            .rejects
-            .as_deref()
-            .map(|path| append(path, inputs))
-            .transpose()?;
+    /// Open the file, if one is named.
+    pub fn open(program: &'static str, args: &Args) -> anyhow::Result<Self> {
+        let file = args.rejects.as_deref().map(append).transpose()?;
         Ok(Self {
             program,
             file,
@@ -165,22 +160,14 @@ fn show(program: &str, record: &[u8], reason: &str) {
     let _ = writeln!(io::stderr(), "{program}: {reason}: {head:?}{dots}");
 }
 
-pub(super) fn append(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<(String, BufWriter<File>)> {
+pub(super) fn append(path: &Path) -> anyhow::Result<(String, BufWriter<File>)> {
     let name = path.display().to_string();
-    if inputs.iter().any(|input| same_file(path, input)) {
-        return Err(Failure::Usage(format!("--rejects {name}: is also an input")).into());
-    }
     let file = OpenOptions::new()
         .append(true)
         .create(true)
         .open(path)
         .with_context(|| name.clone())?;
     Ok((name, BufWriter::new(file)))
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    let resolve = |path: &Path| std::fs::canonicalize(path).ok();
-    resolve(a).is_some_and(|a| Some(a) == resolve(b))
 }
 
 /// Append a record under a comment. What would not end where it should is kept inside a comment instead.

@@ -1,11 +1,12 @@
-//! SIGINT and SIGTERM become a flag that loops look at; a second signal kills at once.
+//! SIGINT, SIGTERM and SIGHUP become a flag that loops look at; a second signal kills at once. Those that were ignored
+//! when the program was started stay so, as `nohup` and shells want it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
 /// The number of the signal that came, 0 before.
@@ -32,12 +33,22 @@ impl Stopped {
 pub fn install() -> io::Result<()> {
     let came = CAME.get_or_init(Arc::default);
     let twice = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let ignored = ignored();
+    let caught = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    for signal in caught.filter(|signal| ignored >> (signal - 1) & 1 == 0) {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&twice))?;
         flag::register(signal, Arc::clone(&twice))?;
         flag::register_usize(signal, Arc::clone(came), signal as usize)?;
     }
     Ok(())
+}
+
+/// The signals that are ignored, a bit for each from the lowest one on, as far as the system says.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// An error once a signal has come.

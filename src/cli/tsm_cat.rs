@@ -255,9 +255,15 @@ impl Args {
         }
     }
 
+    /// The file that the output goes to, if it goes to one.
+    pub fn file(&self) -> Option<&Path> {
+        let is_file = |path: &&Path| *path != Path::new("-");
+        self.out.as_deref().filter(is_file)
+    }
+
     /// Where the output goes, and the file to keep when it is complete.
     pub fn output(&self) -> anyhow::Result<(Option<OutFile>, Out)> {
-        match self.out.as_deref().filter(|path| *path != Path::new("-")) {
+        match self.file() {
             None => Ok((None, Out::stdout()?)),
             Some(path) => {
                 let (file, out) = OutFile::create(path, self.force)?;
@@ -539,7 +545,7 @@ pub const MANUAL: &[(&str, &str)] = &[
         "0  done, nothing lost: go on.\n\n1  all was read, some of it was left out, each with its reason, or --validate \
          found what a target refuses: look at the messages.\n\n2  wrong usage: mend the command.\n\n65  the data is damaged: look at the message, and use \
          --keep-going for the rest.\n\n66  the input is missing: mend the command, it says what is there.\n\n73  the \
-         file that --out names exists: move it away, or --force.\n\n74  an I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n141  the reader of \
+         file that --out names exists: move it away, or --force.\n\n74  an I/O error: look at the disk.\n\n77  permission: run as the owner of the files.\n\n130  stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP: run it again.\n\n141  the reader of \
          standard output went away, as with head.",
     ),
     (

@@ -31,7 +31,7 @@ pub struct Listed {
     pub start: Option<i64>,
     /// The first time behind its group.
     pub end: Option<i64>,
-    /// How large its data files are together.
+    /// How large its TSM files and the segments of its log are together.
     pub bytes: u64,
 }
 
@@ -288,7 +288,8 @@ impl Catalog {
         for listed in &mut self.shards {
             let copies = listed.copies.iter_mut();
             copies.for_each(|copy| copy.extent = copy.files.extent());
-            listed.bytes = listed.copies.iter().map(|copy| copy.extent.data).sum();
+            let extents = listed.copies.iter().map(|copy| copy.extent);
+            listed.bytes = extents.map(|extent| extent.data + extent.log).sum();
         }
         self.shards.sort_by(|a, b| key(a).cmp(&key(b)));
         Ok(())

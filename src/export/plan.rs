@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
             head.advance()?;
             heads.push(head);
         }
-        Ok(Self {
+        let mut planner = Self {
             shard,
             options,
             heads,
@@ -84,7 +84,10 @@ impl<'a> Planner<'a> {
             scales: Scales::default(),
             before: 0,
             behind: 0,
-        })
+        };
+        planner.behind = planner.logged();
+        planner.before = planner.behind;
+        Ok(planner)
     }
 
     /// The same walk for somebody who reads no block.
@@ -95,11 +98,18 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    /// How far the walk is, in bytes of blocks. Those that are not wanted count when they are passed by.
+    /// How far the walk is, in bytes of blocks and of segments of the log. What is not wanted counts when it is passed by.
     pub fn passed(&self) -> u64 {
         let (done, weight) = (self.group.done as u64, self.group.weight.max(1) as u64);
         let step = u128::from(self.behind - self.before) * u128::from(done.min(weight));
         self.before + (step / u128::from(weight)) as u64
+    }
+
+    /// How far the walk through the log is, in bytes of its segments: half of the work was done when they had been read.
+    fn logged(&self) -> u64 {
+        let (keys, all) = (self.log as u128, self.shard.log.len().max(1) as u128);
+        let half = self.shard.segments / 2;
+        half + (u128::from(half) * keys / all) as u64
     }
 
     /// Fill `unit` with the next work, which may be none; `false` if there is none left.
@@ -109,7 +119,7 @@ impl<'a> Planner<'a> {
             if self.group.from.is_none() {
                 self.before = self.behind;
                 let gathered = self.gather(report)?;
-                self.behind = self.heads.iter().map(Head::passed).sum();
+                self.behind = self.heads.iter().map(Head::passed).sum::<u64>() + self.logged();
                 if gathered != Gathered::Series {
                     return Ok(gathered == Gathered::Nothing || !unit.slices.is_empty());
                 }

@@ -175,6 +175,8 @@ pub struct Shard {
     pub log: Vec<Logged>,
     /// The values of the log.
     pub held: wal::Chunks,
+    /// Bytes of the segments they were read from.
+    pub segments: u64,
     /// What is worth telling.
     pub remarks: Vec<Remark>,
     /// What is damaged and left out.
@@ -276,6 +278,7 @@ impl Shard {
     fn over(mut self, mut older: Self) -> Self {
         let below = older.members.len();
         let further = older.held.absorb(self.held);
+        older.segments += self.segments;
         for logged in &mut self.log {
             logged.above += below;
             logged.chunks.start += further;

@@ -187,6 +187,7 @@ pub struct Pipeline {
     env: Vec<(String, String)>,
     dir: PathBuf,
     limit: Duration,
+    signals: &'static str,
 }
 
 impl Pipeline {
@@ -198,7 +199,14 @@ impl Pipeline {
             env: Vec::new(),
             dir: env!("CARGO_MANIFEST_DIR").into(),
             limit: LIMIT,
+            signals: "--default-signal=INT,HUP",
         }
+    }
+
+    /// Have SIGINT and SIGHUP ignored when the stages start.
+    pub fn ignoring_signals(mut self) -> Self {
+        self.signals = "--ignore-signal=INT,HUP";
+        self
     }
 
     /// Feed these bytes to the first stage.
@@ -293,8 +301,11 @@ impl Pipeline {
         stderr: PipeWriter,
     ) -> Child {
         let (name, args) = stage.split_first().unwrap();
-        let mut command = Command::new(program(name));
+        // Whoever runs the tests in the background may have these ignored.
+        let mut command = Command::new("env");
         command
+            .arg(self.signals)
+            .arg(program(name))
             .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

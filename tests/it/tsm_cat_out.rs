@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Pipeline, Ran, fixture_arg, run, scratch};
+use crate::harness::{Pipeline, Ran, copy, fixture_arg, run, scratch};
 
 fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
@@ -86,7 +86,12 @@ fn a_run_that_fails_leaves_nothing() {
 
 #[test]
 fn a_signal_leaves_nothing_and_no_signal_leaves_a_part_under_the_name() {
-    for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::KILL, 137)] {
+    for (signal, status) in [
+        (Signal::TERM, 143),
+        (Signal::INT, 130),
+        (Signal::HUP, 129),
+        (Signal::KILL, 137),
+    ] {
         let dir = scratch();
         let file = dir.path().join("a.lp");
         let running = Pipeline::new().input_held();
@@ -179,4 +184,68 @@ fn the_summary_counts_what_was_written_and_how_it_ended() {
         (Some(66), Some(0)),
         (json["status"].as_u64(), json["points"].as_u64())
     );
+}
+
+#[test]
+fn no_output_replaces_what_is_read_or_stored_or_written_beside_it() {
+    let dir = scratch();
+    let own = dir.path().join("own");
+    copy(Path::new(&root()), &own);
+    let own = own.to_str().unwrap();
+    let stored = format!("{own}/data/overlap/autogen/2/000000001-000000001.tsm");
+    let (metadata, beside) = (format!("{own}/meta/meta.db"), format!("{own}/../beside"));
+    let clashes: [&[&str]; 7] = [
+        &["--summary", &stored],
+        &["--summary", &metadata],
+        &["--rejects", &metadata],
+        &["--force", "-o", &stored],
+        &["-o", &beside, "--summary", &beside],
+        &["--rejects", &beside, "--summary", &beside],
+        &["-o", &beside, "--rejects", &beside],
+    ];
+    let (before, meta) = (fs::read(&stored).unwrap(), fs::read(&metadata).unwrap());
+    for args in clashes {
+        let ran = cat(&[args, &["-d", "overlap", own]].concat());
+        assert_eq!(Some(2), ran.last(), "{args:?}: {}", ran.stderr);
+        assert_eq!("", ran.stdout, "{args:?}");
+    }
+    assert!(before == fs::read(&stored).unwrap() && meta == fs::read(&metadata).unwrap());
+    assert!(!Path::new(&beside).exists());
+    let ran = cat(&["--summary", "/dev/null", "-o", "/dev/null", own]);
+    assert_eq!(Some(65), ran.last(), "{}", ran.stderr);
+    let lines = dir.path().join("in.lp");
+    fs::write(&lines, "m v=1 1\n").unwrap();
+    let lines = lines.to_str().unwrap();
+    for program in ["lp-filter", "lp-rate"] {
+        let rate: &[&str] = if program == "lp-rate" {
+            &["unlimited"]
+        } else {
+            &[]
+        };
+        let ran = run(
+            b"",
+            &[&[program, "--summary", lines], rate, &[lines]].concat(),
+        );
+        assert_eq!(Some(2), ran.last(), "{}", ran.stderr);
+    }
+    assert_eq!("m v=1 1\n", fs::read_to_string(lines).unwrap());
+}
+
+#[test]
+fn what_is_ignored_from_the_start_stays_so() {
+    let dir = scratch();
+    let file = dir.path().join("a.lp");
+    let cat = ["tsm-cat", "-o", file.to_str().unwrap(), "-"];
+    let running = Pipeline::new().input_held().ignoring_signals();
+    let mut running = running.start(&[&cat]);
+    let late = Instant::now() + Duration::from_secs(60);
+    while names(dir.path()).is_empty() {
+        assert!(Instant::now() < late);
+        std::thread::yield_now();
+    }
+    running.signal(0, Signal::INT);
+    running.signal(0, Signal::HUP);
+    drop(running.feed.take());
+    let ran = running.finish();
+    assert_eq!(Some(66), ran.last(), "{}", ran.stderr);
 }

@@ -129,7 +129,7 @@ pub const MANUAL: &[(&str, &str)] = &[
          cut; what came whole is stored: write it again. Or its times may not be nanoseconds: say --precision.\n\n66  an input is missing or standard input is empty: look \
          at the program before.\n\n69  the server refused for good, or too many rejects: look at the reasons.\n\n74  \
          an I/O error: look at disk and network.\n\n75  gave up for now: run the same command again.\n\n77  \
-         permission: look at the token.\n\n78  configuration: mend host, bucket or organisation.\n\n141  the reader of \
+         permission: look at the token.\n\n78  configuration: mend host, bucket or organisation.\n\n130  stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP: run it again.\n\n141  the reader of \
          standard output went away.",
     ),
     (

@@ -15,7 +15,7 @@ use super::{Args, Dialect, EXAMPLE, Old, Quota};
 use crate::cli::exit::{self, Failure};
 use crate::cli::feed::{self, Fed, Program, Scene};
 use crate::cli::report::{self, Progress};
-use crate::cli::{Outcome, signal, tty};
+use crate::cli::{Outcome, outputs, signal, tty};
 use crate::lp::Event;
 use crate::lp::dialect::Spelling;
 use crate::post::batch::Limits;
@@ -55,8 +55,13 @@ pub fn run(mut args: Args) -> anyhow::Result<Outcome> {
     args.input.compression = args.compression;
     let args = args;
     let progress = Progress::start(NAME, args.progress, None);
-    let inputs = args.input.paths();
-    let sink = Sink::open(NAME, args.rejects.as_deref(), &inputs, progress.clone())?;
+    let outputs = [
+        ("--rejects", args.rejects.as_deref()),
+        ("--journal", args.journal.as_deref()),
+        ("--summary", args.report.summary.as_deref()),
+    ];
+    outputs::check(&outputs, &args.input.paths())?;
+    let sink = Sink::open(NAME, args.rejects.as_deref(), progress.clone())?;
     let (journal, history) = match args.journal.as_deref().filter(|_| !args.dry_run) {
         Some(path) => open_journal(path, &args, &sink)?,
         None => (None, None),

@@ -55,11 +55,10 @@ impl Sink {
     pub fn open(
         program: &'static str,
         file: Option<&Path>,
-        inputs: &[PathBuf],
         progress: Progress,
     ) -> anyhow::Result<Self> {
         let way = match file {
-            Some(path) => Way::File(Appended::open(path, inputs)?),
+            Some(path) => Way::File(Appended::open(path)?),
             None => Way::Stream(Stream::new(progress.clone())),
         };
         Ok(Self(Arc::new(Mutex::new(Inner {
@@ -124,8 +123,8 @@ impl Sink {
 }
 
 impl Appended {
-    fn open(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<Self> {
-        let (name, file) = rejects::append(path, inputs)?;
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let (name, file) = rejects::append(path)?;
         let length = file.get_ref().metadata().context(name)?.len();
         Ok(Self {
             path: path.to_owned(),

@@ -14,7 +14,7 @@ use super::{Args, Form, NAME, refused};
 use crate::cli::outfile::OutFile;
 use crate::cli::rejects::Rejects;
 use crate::cli::report::Progress;
-use crate::cli::{Outcome, exit, report, value};
+use crate::cli::{Outcome, exit, outputs, report, value};
 use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
 use crate::export::pipeline::{self, Event, Means, Piece};
@@ -37,6 +37,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let listed = plan::time(value::now());
     let since = args.changed_since.as_ref().map(Since::time).transpose()?;
     intake::check_folder(args.tmp_dir.as_deref())?;
+    let out = ("--out", args.file());
+    let [rejects, summary] = outputs::usual(&args.rejects, &args.report);
+    outputs::check(&[out, rejects, summary], &args.inputs()?)?;
     let (file, out) = args.output()?;
     let mut cat = Cat {
         options,
@@ -67,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         names: Names::default(),
         at: At::default(),
     };
-    let rejects = Rejects::open(NAME, &args.rejects, &args.inputs()?)?;
+    let rejects = Rejects::open(NAME, &args.rejects)?;
     cat.findings.reject_to(rejects);
     cat.options.keep_rejects = cat.findings.keeps_rejects();
     let result = match args.form() {

@@ -73,6 +73,7 @@ impl Shard {
         let (entries, held) = cache.finish(keys);
         self.log = entries.into_iter().map(logged).collect();
         self.held = held;
+        self.segments = all;
         Ok(())
     }
 }
