@@ -237,8 +237,9 @@ impl Store {
             times::unpack(first, stamps, width, &mut out.times);
             values = rest;
         } else {
-            let steps = i64::from(chunk.len) - 1;
-            let step = last.wrapping_sub(first) / steps.max(1);
+            // Each step is a time; all together may be more.
+            let steps = u64::from(chunk.len).saturating_sub(1).max(1);
+            let step = (last.wrapping_sub(first) as u64 / steps) as i64;
             let mut next = first;
             out.times.extend((0..len).map(|_| {
                 let time = next;

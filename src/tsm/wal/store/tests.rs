@@ -135,6 +135,11 @@ fn the_ends_of_time_are_not_even() {
         let points = times.iter().flat_map(|time| [time.to_be_bytes(), [0; 8]]);
         points.flatten().collect::<Vec<_>>()
     };
+    // From the first time on; together longer than a time can be.
+    let wide = |n, step: i64| {
+        let times = (0..n).map(|i| (i128::from(i64::MIN) + i * i128::from(step)) as i64);
+        times.collect::<Vec<_>>()
+    };
     let middle: Vec<i64> = (0..20).collect();
     let times = [&[i64::MIN][..], &middle, &[i64::MAX]].concat();
     for times in [
@@ -142,6 +147,10 @@ fn the_ends_of_time_are_not_even() {
         &times[1..],
         &times[..21],
         &[i64::MIN, 0, i64::MAX],
+        &wide(16, 1 << 60),
+        &wide(20, 1 << 59),
+        &wide(40, (u64::MAX / 40) as i64),
+        &wide(3000, (u64::MAX / 3000) as i64),
     ] {
         let (store, chunks) = held(Kind::Integer, &with_zeros(times)).unwrap();
         assert_eq!(times, &*all(&store, &chunks, Kind::Integer).times);
