@@ -107,6 +107,12 @@ impl Read for Reader {
             .source
             .file
             .read_at(buf.get_mut(..n).unwrap_or_default(), at)?;
+        if n == 0 {
+            // The file has shrunk since it was opened. To who reads from start to end that would look like the end.
+            let missing = usize::try_from(left).unwrap_or(usize::MAX);
+            let err = Error::new(self.at, ErrorKind::Truncated { missing });
+            return Err(io::Error::other(err));
+        }
         self.at += n as u64;
         Ok(n)
     }
@@ -148,5 +154,8 @@ mod tests {
             source.read(2, &mut [0; 3]),
             Err(ReadError::Damage(_))
         ));
+        let err = source.reader().read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!("offset 4: 6 bytes are missing", err.to_string());
+        source.part(1..4).read_to_end(&mut Vec::new()).unwrap();
     }
 }

@@ -87,7 +87,8 @@ impl<'a> Reader<'a> {
             held: Held::default(),
             deletions: Vec::new(),
         };
-        part.done = self.entries(segment, at, last, &mut part);
+        let done = self.entries(segment, at, last, &mut part);
+        part.done = done.map_err(ReadError::settled);
         self.batch.settle(&mut part.held);
         part
     }
@@ -139,7 +140,8 @@ mod tests {
     use crate::tsm::NoteKind;
     use crate::tsm::encoding::testing::{T, hex};
     use crate::tsm::merge::Column;
-    use std::io;
+    use crate::tsm::source::Source;
+    use std::io::{self, Write};
 
     /// Seven entries, which start at 0, 54, 88, 117, 153, 189 and 226.
     const SEGMENT: &str = concat!(
@@ -399,6 +401,20 @@ mod tests {
                 .read(segment[..n].chain(Broken), 0, true)
                 .done;
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_shrinks_while_it_is_read_is_damaged_wherever_it_ends_now() {
+        let segment = hex(SEGMENT);
+        for n in 0..segment.len() {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&segment).unwrap();
+            let source = Source::whole(file.try_clone().unwrap()).unwrap();
+            file.set_len(n as u64).unwrap();
+            let keys = Keys::default();
+            let done = Reader::new(&keys).read(source.reader(), 0, true).done;
+            assert!(done.is_err(), "{n}");
         }
     }
 
