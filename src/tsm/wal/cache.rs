@@ -152,6 +152,21 @@ impl Cache {
     }
 }
 
+/// What cuts take together: ranges that ascend and do not touch.
+fn united(cuts: &[Cut]) -> Vec<(i64, i64)> {
+    let ranges = cuts.iter().map(|cut| (cut.min, cut.max));
+    let mut ranges: Vec<_> = ranges.filter(|(min, max)| min <= max).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let touches = next.0 <= before.1.saturating_add(1);
+        if touches {
+            before.1 = before.1.max(next.1);
+        }
+        touches
+    });
+    ranges
+}
+
 impl Deletion {
     /// Each key, and from when to when it is deleted.
     fn each(&self, mut delete: impl FnMut(&[u8], i64, i64)) -> Result<(), ErrorKind> {
@@ -206,11 +221,12 @@ impl Chunks {
     #[cold]
     fn settle(&mut self, chunks: &Range<usize>, cuts: &[Cut]) -> Range<usize> {
         let (mut series, mut written) = (Series::default(), self.of(chunks).enumerate().peekable());
-        for cut in cuts {
-            while let Some((_, (_, chunk))) = written.next_if(|(i, _)| *i < cut.older) {
+        // What is deleted without a write in between is deleted at once: an entry may name a key a million times.
+        for cuts in cuts.chunk_by(|a, b| a.older == b.older) {
+            while let Some((_, (_, chunk))) = written.next_if(|(i, _)| *i < cuts[0].older) {
                 series.push(*chunk, &self.store);
             }
-            series.delete(cut.min, cut.max, &self.store);
+            series.delete(&united(cuts), &self.store);
         }
         written.for_each(|(_, (_, chunk))| series.push(*chunk, &self.store));
         let chunks = series.settle(&mut self.store);

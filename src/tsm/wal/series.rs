@@ -34,14 +34,18 @@ impl Series {
         }
     }
 
-    /// Remove the values from `min` to `max`, both included.
-    pub fn delete(&mut self, min: i64, max: i64, store: &Store) {
-        let stays = |chunk: &Chunk| chunk.last < min || max < chunk.first;
-        let goes = |chunk: &Chunk| min <= chunk.first && chunk.last <= max;
+    /// Remove the values in these ranges, which ascend and do not touch; both ends of each are included.
+    pub fn delete(&mut self, ranges: &[(i64, i64)], store: &Store) {
+        // The only range that can hold a time, or all times of a chunk.
+        let near = |time: i64| ranges.get(ranges.partition_point(|(_, max)| *max < time));
+        let stays = |chunk: &Chunk| near(chunk.first).is_none_or(|(min, _)| chunk.last < *min);
+        let goes = |chunk: &Chunk| {
+            near(chunk.first).is_some_and(|(min, max)| *min <= chunk.first && chunk.last <= *max)
+        };
         if self.loose.is_none() && self.chunks.iter().all(|it| stays(it) || goes(it)) {
             return self.chunks.retain(stays);
         }
-        let stays = |time: i64| time < min || max < time;
+        let stays = |time: i64| near(time).is_none_or(|(min, _)| time < *min);
         let columns = self.loosen(store);
         for Column { times, values } in &mut *columns {
             if times.iter().all(|&time| stays(time)) {
