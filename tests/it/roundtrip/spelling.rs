@@ -68,9 +68,11 @@ fn are_sound(series: &[u8]) -> bool {
     let mut keys = BTreeSet::new();
     while at < series.len() {
         let equals = end_of_name(series, at + 1, b",= ");
-        let end = end_of_name(series, (equals + 1).min(series.len()), b",= ");
+        // Whatever stands first in a value belongs to it, even an equals sign.
+        let end = end_of_name(series, (equals + 2).min(series.len()), b",= ");
         let is_pair = series[at] == b',' && series.get(equals) == Some(&b'=');
-        let is_full = equals > at + 1 && end > equals + 1;
+        let first = series.get(equals + 1);
+        let is_full = equals > at + 1 && !matches!(first, None | Some(b',' | b' '));
         if !is_pair || !is_full || !keys.insert(&series[at + 1..equals]) {
             return false;
         }
@@ -101,7 +103,9 @@ pub fn ends_early(series: &[u8]) -> bool {
 
 #[test]
 fn what_has_a_spelling_is_told_as_the_servers_do() {
-    let good: [(&[u8], &[u8]); 6] = [
+    let good: [(&[u8], &[u8]); 8] = [
+        (b"m,t==", b"f"),
+        (b"m,t==a,u=b", b"f"),
         (b"m", b"f"),
         (br"m\ x,t\,k=a\=b", b"a b,c=d"),
         (br"m\\,x,t=C:\dir", br#"a"b"#),
@@ -109,7 +113,9 @@ fn what_has_a_spelling_is_told_as_the_servers_do() {
         (b"m,t=\xff\t", br"a\\,"),
         (br#"m="x",t=a"#, b"time"),
     ];
-    let bad: [(&[u8], &[u8]); 14] = [
+    let bad: [(&[u8], &[u8]); 16] = [
+        (b"m,t===", b"f"),
+        (b"m,t=a=", b"f"),
         (b"", b"f"),
         (b"m", b""),
         (b"#m", b"f"),
