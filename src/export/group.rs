@@ -136,7 +136,7 @@ impl Group {
                         min: chunk.first,
                         max: chunk.last,
                         offset: at as u64,
-                        size: chunk.len.into(),
+                        size: chunk.extent(),
                     });
                 }
             }

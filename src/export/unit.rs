@@ -19,7 +19,7 @@ pub enum Origin {
 pub struct Piece {
     /// Where it comes from.
     pub origin: Origin,
-    /// The block; of a log, where the chunk is among all and its count of values stand for offset and size.
+    /// The block; of a log, where the chunk is among all and its extent stand for offset and size.
     pub entry: Entry,
     /// What is deleted of it, in `Unit::deleted`.
     pub deleted: (usize, usize),

@@ -18,6 +18,8 @@ const TIMES: usize = (16 << 10) / THOUSAND;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
 
+/// What a short string takes in the log, with its time and its length.
+const SHORT: usize = 24;
 /// A block of which it does not matter how many bytes of strings it holds.
 const SMALL: u32 = 512;
 /// So many bytes of a block have its times in them, as a rule; and so many of its values say how long strings are.
@@ -97,10 +99,12 @@ impl Density {
     }
 }
 
-/// How many bytes of packed strings a block is, by what the index says.
+/// How many bytes of strings a block or chunk can hold, by what is known of it without reading it.
 pub fn strings(origin: Origin, entry: &Entry) -> usize {
+    let size = entry.size as usize;
     match origin {
-        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => entry.size as usize,
+        Origin::File(_, kind) if block::kind(kind) == Some(Kind::String) => STRING * size,
+        Origin::Log(Kind::String) => size,
         _ => 0,
     }
 }
@@ -134,7 +138,7 @@ impl Scales {
     /// How many bytes of strings these pieces may hold.
     pub fn strings(&mut self, shard: &Shard, pieces: &[Piece]) -> usize {
         let strings = pieces.iter().map(|Piece { origin, entry, .. }| {
-            let most = STRING * strings(*origin, entry);
+            let most = strings(*origin, entry);
             let member = match origin {
                 Origin::File(file, _) if most > 0 => shard.members.get(*file),
                 _ => None,
@@ -174,18 +178,20 @@ impl Scales {
 pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     let size = entry.size as usize;
     let by_size = match origin {
-        Origin::Log(..) => return (size * THOUSAND).div_ceil(1000),
+        Origin::Log(Kind::String) => return size.div_ceil(VALUES),
+        Origin::Log(_) => return (size * THOUSAND).div_ceil(1000),
         Origin::File(..) if strings(origin, entry) > 0 => 1 + size / 4096,
         Origin::File(..) => 1 + size / 16384,
     };
     by_size.max(thousands) * THOUSAND
 }
 
-/// For how many values a block is taken; a chunk of the log says it.
+/// For how many values a block is taken; a chunk of the log says it, unless it holds strings.
 pub fn values(origin: Origin, entry: &Entry, thousands: usize) -> usize {
     match origin {
         Origin::File(..) => 1000 * weight(origin, entry, thousands) / THOUSAND,
-        Origin::Log(..) => entry.size as usize,
+        Origin::Log(Kind::String) => (entry.size as usize).div_ceil(SHORT),
+        Origin::Log(_) => entry.size as usize,
     }
 }
 
@@ -224,8 +230,12 @@ mod tests {
         assert_eq!(10 * THOUSAND, weight(number, &entry(0, 1), 10));
         assert_eq!(3 * THOUSAND, weight(number, &large, 1));
         assert_eq!(10 * THOUSAND, weight(string, &large, 1));
-        let of_log = |size| weight(Origin::Log(Kind::Float), &Entry { size, ..large }, 10);
-        assert_eq!((1, 7, THOUSAND), (of_log(1), of_log(400), of_log(1000)));
+        let of_log = |kind, size| weight(Origin::Log(kind), &Entry { size, ..large }, 10);
+        let numbers = [1, 400, 1000].map(|size| of_log(Kind::Float, size));
+        assert_eq!([1, 7, THOUSAND], numbers);
+        // Of strings it is their bytes that count.
+        let strings = [20, 16_000, 1 << 20].map(|size| of_log(Kind::String, size));
+        assert_eq!([1, 25, 1639], strings);
     }
 
     #[test]

@@ -62,6 +62,16 @@ struct Slab {
     used: usize,
 }
 
+impl Chunk {
+    /// Of strings how many bytes they take, their times too; of others how many there are.
+    pub fn extent(&self) -> u32 {
+        match self.kind {
+            Kind::String => self.size,
+            _ => self.len.into(),
+        }
+    }
+}
+
 impl Slab {
     fn new(size: usize) -> Self {
         let bytes = vec![0; size];

@@ -1,7 +1,7 @@
 //! Series of which a single stretch of time takes up to 32 MB once it is unpacked.
 
-use super::{SECOND, is_bounded, only_shard};
-use crate::forge::disk::{Block, Column, T, Tsm, section, tsm_path};
+use super::{MEMORY, SECOND, is_bounded, is_bounded_by, only_shard};
+use crate::forge::disk::{Block, Column, Segment, T, Tsm, section, segment_path, shard, tsm_path};
 use crate::harness::scratch;
 
 /// How well strings pack.
@@ -131,4 +131,28 @@ fn many_smaller_series_and_a_heavy_one_are_exported_within_bounds() {
         let what = format!("a heavy series behind {hosts} of {fields} fields");
         assert_eq!(lines, is_bounded(&what, dir.path()));
     }
+}
+
+/// A log with so many strings of a field, each in a write of its own, at times in no order.
+fn logged_strings(count: i64, len: usize) {
+    let dir = scratch();
+    let (data, log) = shard(dir.path(), "db", "rp", 7);
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir_all(&log).unwrap();
+    let mut segment = Segment::create(&segment_path(&log, 1));
+    for i in 0..count {
+        let time = T + i * 7919 % count * SECOND;
+        let values = Column::Strings(vec![format!("{i:04}").repeat(len / 4).into_bytes()]);
+        segment.write(&[(&b"m,t=a#!~#f"[..], &[time], &values)]);
+    }
+    segment.finish();
+    let bound = MEMORY + count as u64 * (len as u64 + 64);
+    let what = format!("a log of {count} strings of {len} bytes");
+    assert_eq!(count as u64, is_bounded_by(bound, &what, dir.path()));
+}
+
+#[test]
+fn long_strings_of_a_log_are_exported_within_bounds() {
+    logged_strings(600, 100_000);
+    logged_strings(60, 1_000_000);
 }
