@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::forge::disk::{Column, Segment, T, segment_path, shard};
+use crate::forge::disk::{Block, Column, Segment, T, Tsm, section, segment_path, shard, tsm_path};
 use crate::harness::{Ran, points, run, scratch};
 
 const SECOND: i64 = 1_000_000_000;
@@ -125,6 +125,25 @@ fn a_long_log_is_the_same_however_many_threads_read_it() {
     // Deleted behind entries 17, 67 and 117, and up to the fourth time of entries 31 and 81.
     assert_eq!(2 * VALUES as usize, series(3));
     assert_eq!(all - (81 * VALUES as usize + 4), series(5));
+}
+
+#[test]
+fn files_with_a_long_log_over_them_are_the_same_however_many_threads_read_it() {
+    let dir = scratch();
+    long_log(dir.path());
+    let data = shard(dir.path(), "db", "rp", 7).0;
+    let mut tsm = Tsm::create(&tsm_path(&data, 1, 1));
+    let values = section(&Column::Integer((0..1000).collect()));
+    for i in 0..7 {
+        tsm.key(&key(i), 1);
+        for n in 0..50 {
+            let times: Vec<_> = (0..1000).map(|m| T + (n * 1000 + m) * SECOND + 1).collect();
+            tsm.block(&Block::of_section(&times, 1, &values));
+        }
+    }
+    tsm.finish();
+    let ran = cat(dir.path(), &[]);
+    assert_eq!(Some(0), ran.last(), "{}", ran.stderr);
 }
 
 #[test]

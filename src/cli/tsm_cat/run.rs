@@ -1,6 +1,7 @@
 //! The run: begin, contexts with their points, end; and what is told meanwhile.
 
 use std::io::Read;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use bstr::BString;
@@ -119,7 +120,8 @@ pub(super) struct Cat {
 pub(super) struct At {
     /// The number of the shard, from 1 on.
     shard: usize,
-    /// The shard that the comment on the place last named, and the percentage.
+    /// The shard that was last shown, and the percentage; the same of what the stream was told.
+    shown: (usize, u64),
     told: (usize, u64),
     /// The comment that the first points of the shard need.
     pub(super) context: Option<Change>,
@@ -310,15 +312,27 @@ impl Cat {
         Some(self.buckets.name(id).unwrap_or(id).clone())
     }
 
-    fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
-        let place = (self.at.shard, piece.done / 10);
-        if self.at.told != place && !self.is_in_parts {
-            self.at.told = place;
-            let mut text = Vec::new();
-            stream::print_at(place.0, shards, piece.done, &mut text);
-            self.progress.comment(&text);
-            self.sink.comment(|out| out.extend_from_slice(&text));
+    /// Say how far it is, whenever that is a shard or a hundredth more: who looks sees all there is to see.
+    fn place(&mut self, piece: &Piece, shards: usize) {
+        if self.is_in_parts {
+            return;
         }
+        let shard = self.at.shard;
+        let print = |done, out: &mut Vec<u8>| stream::print_at(shard, shards, done, out);
+        let shown = (shard, piece.done / 10);
+        if mem::replace(&mut self.at.shown, shown) != shown {
+            let mut text = Vec::new();
+            print(piece.done, &mut text);
+            self.progress.comment(&text);
+        }
+        let told = (shard, piece.sure / 10);
+        if mem::replace(&mut self.at.told, told) != told {
+            self.sink.comment(|out| print(piece.sure, out));
+        }
+    }
+
+    fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
+        self.place(&piece, shards);
         self.findings.take(&mut piece.report)?;
         if piece.text.is_empty() {
             self.sink.settle()?;
