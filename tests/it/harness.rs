@@ -187,7 +187,7 @@ pub struct Pipeline {
     env: Vec<(String, String)>,
     dir: PathBuf,
     limit: Duration,
-    signals: &'static str,
+    signals: Option<&'static str>,
 }
 
 impl Pipeline {
@@ -199,13 +199,19 @@ impl Pipeline {
             env: Vec::new(),
             dir: env!("CARGO_MANIFEST_DIR").into(),
             limit: LIMIT,
-            signals: "--default-signal=INT,HUP",
+            signals: None,
         }
     }
 
     /// Have SIGINT and SIGHUP ignored when the stages start.
     pub fn ignoring_signals(mut self) -> Self {
-        self.signals = "--ignore-signal=INT,HUP";
+        self.signals = Some("--ignore-signal=INT,HUP");
+        self
+    }
+
+    /// Have no signal ignored when the stages start: who runs the tests in the background may have some so.
+    pub fn heeding_signals(mut self) -> Self {
+        self.signals = Some("--default-signal=INT,HUP");
         self
     }
 
@@ -301,11 +307,15 @@ impl Pipeline {
         stderr: PipeWriter,
     ) -> Child {
         let (name, args) = stage.split_first().unwrap();
-        // Whoever runs the tests in the background may have these ignored.
-        let mut command = Command::new("env");
+        let mut command = match self.signals {
+            Some(signals) => {
+                let mut command = Command::new("/usr/bin/env");
+                command.arg(signals).arg(program(name));
+                command
+            }
+            None => Command::new(program(name)),
+        };
         command
-            .arg(self.signals)
-            .arg(program(name))
             .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -94,7 +94,7 @@ fn a_signal_leaves_nothing_and_no_signal_leaves_a_part_under_the_name() {
     ] {
         let dir = scratch();
         let file = dir.path().join("a.lp");
-        let running = Pipeline::new().input_held();
+        let running = Pipeline::new().input_held().heeding_signals();
         let running = running.start(&[&["tsm-cat", "-o", file.to_str().unwrap(), "-"]]);
         // It has begun when there is a file; then it waits for its input.
         let late = Instant::now() + Duration::from_secs(60);
