@@ -483,3 +483,15 @@ fn a_file_whose_name_does_not_say_how_new_it_is_is_left_out_like_a_damaged_one()
         ran.stderr
     );
 }
+
+#[test]
+fn a_tombstone_file_that_cannot_be_opened_is_the_one_to_blame() {
+    let dir = scratch();
+    let path = dir.path().join("000000001-000000001.tsm");
+    fs::write(&path, tsm(&[(b"m#!~#f", 1, vec![block(T, INTEGER)])])).unwrap();
+    let tombstone = path.with_extension("tombstone");
+    std::os::unix::fs::symlink(&tombstone, &tombstone).unwrap();
+    let ran = cat(&[], dir.path());
+    assert_eq!(Some(74), ran.last(), "{}", ran.stderr);
+    assert!(ran.stderr.contains(".tombstone: "), "{}", ran.stderr);
+}

@@ -230,8 +230,8 @@ fn open_data(
         let may_go = files.data.is_some() && !is_last;
         match open_pair(disk, &path) {
             Ok((source, tombstone)) => pairs.push((path, source, tombstone)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound && may_go => return Ok(None),
-            Err(err) => return Err(Trouble::new(&path, err)),
+            Err((_, err)) if err.kind() == io::ErrorKind::NotFound && may_go => return Ok(None),
+            Err((path, err)) => return Err(Trouble::new(&path, err)),
         }
     }
     Ok(Some(Data { pairs, listed }))
@@ -265,16 +265,20 @@ fn is_held_segment((path, source): &Opened) -> bool {
     }
 }
 
-fn open_pair(disk: &dyn Disk, path: &Path) -> io::Result<(Source, Option<Opened>)> {
-    Ok((disk.open(path)?, open_tombstone(disk, path)?))
+/// What cannot be opened, and why.
+type Closed = (PathBuf, io::Error);
+
+fn open_pair(disk: &dyn Disk, path: &Path) -> Result<(Source, Option<Opened>), Closed> {
+    let source = disk.open(path).map_err(|err| (path.to_path_buf(), err))?;
+    Ok((source, open_tombstone(disk, path)?))
 }
 
-fn open_tombstone(disk: &dyn Disk, path: &Path) -> io::Result<Option<Opened>> {
+fn open_tombstone(disk: &dyn Disk, path: &Path) -> Result<Option<Opened>, Closed> {
     let tombstone = path.with_extension("tombstone");
     match disk.open(&tombstone) {
         Ok(deleted) => Ok(Some((tombstone, deleted))),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
+        Err(err) => Err((tombstone, err)),
     }
 }
 
@@ -304,7 +308,7 @@ fn data_stands(
         if held_pair(held, path).is_some() {
             continue;
         }
-        let now = open_tombstone(disk, path).map_err(|err| Trouble::new(path, err))?;
+        let now = open_tombstone(disk, path).map_err(|(path, err)| Trouble::new(&path, err))?;
         let is_same = match (tombstone, &now) {
             (Some((_, then)), Some((_, now))) => then.is_same(now),
             (then, now) => then.is_some() == now.is_some(),
