@@ -111,7 +111,9 @@ pub fn walk(path: &Path, wanted: &Wanted, logs: &Logs) -> Result<Tree, Error> {
     walker.check_names(&place)?;
     walker.know(&place)?;
     walker.descend(place.level, place.names, place.data, wal)?;
-    walker.finish()
+    let tree = walker.finish()?;
+    logs::check(logs, &tree.shards)?;
+    Ok(tree)
 }
 
 /// What a walk has come by, to tell where a name that was asked for is not.
@@ -553,6 +555,9 @@ mod tests {
         let logs = Logs::At(dir.path().join("seg"));
         let tree = walk(&shard, &Wanted::default(), &logs).unwrap();
         assert_eq!(Some(dir.path().join("seg")), tree.shards[0].wal);
+        let logs = Logs::At(dir.path().join("logs/db"));
+        let text = said(&shard, &wanted(&["db"], &["p"], &[]), &logs);
+        assert!(text.contains("has no log of any of these shards"), "{text}");
         let text = said(
             &dir.path().join("copy"),
             &wanted(&["a", "b"], &[], &[]),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Found;
 use crate::tsm::place::{self, Error, Level, Place, list};
 
 /// Where the logs are.
@@ -42,6 +43,26 @@ pub(super) fn root(path: &Path, place: &Place, logs: &Logs) -> Result<Option<Pat
         )));
     }
     Ok(Some(root))
+}
+
+/// A folder that was named for the logs, and is not empty, must have some of these shards: else it may be the wrong one,
+/// and all that is in the log be lost.
+pub(super) fn check(logs: &Logs, shards: &[Found]) -> Result<(), Error> {
+    let is_there = |shard: &Found| shard.wal.as_deref().is_some_and(Path::is_dir);
+    match logs {
+        Logs::At(dir) if !shards.is_empty() && !shards.iter().any(is_there) => {
+            let (folders, files) = list(dir)?;
+            if folders.is_empty() && files.is_empty() {
+                return Ok(());
+            }
+            Err(Error::Missing(format!(
+                "{}: has no log of any of these shards (--wal-dir is the folder that holds a folder for each database; \
+                 leave logs out with --no-wal)",
+                dir.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder with the logs of what `place` is.
