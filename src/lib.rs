@@ -11,6 +11,7 @@ pub mod gzip;
 pub mod http;
 pub mod lanes;
 pub mod lp;
+pub mod pages;
 pub mod post;
 pub mod rate;
 pub mod route;

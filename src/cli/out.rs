@@ -8,6 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use super::exit::Closed;
 use super::report::Progress;
 use super::{input, signal};
+use crate::pages::Given;
 
 /// What is gathered before it is written.
 const BLOCK: usize = 64 << 10;
@@ -96,6 +97,42 @@ impl Out {
         }
     }
 
+    /// Append bytes that a pipe may keep as they are.
+    pub fn give(&mut self, given: Given<'_>) -> anyhow::Result<()> {
+        if !self.is_pipe || given.bytes().len() < BLOCK {
+            return self.write(given.bytes());
+        }
+        self.flush()?;
+        self.splice(given).map_err(|err| closed(err, &self.name))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn splice(&self, mut given: Given<'_>) -> io::Result<()> {
+        use nix::errno::Errno;
+        use nix::fcntl::{SpliceFFlags, vmsplice};
+        while !given.bytes().is_empty() {
+            let rest = [io::IoSlice::new(given.bytes())];
+            match vmsplice(&self.file, &rest, SpliceFFlags::empty()) {
+                Ok(n) => given = given.behind(n),
+                Err(Errno::EINTR) => {}
+                Err(err @ Errno::EPIPE) => return Err(err.into()),
+                // Not everybody may, and not every system can.
+                Err(_) => return self.put(given.bytes()),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn splice(&self, given: Given<'_>) -> io::Result<()> {
+        self.put(given.bytes())
+    }
+
+    /// Whether a pipe takes it.
+    pub fn is_pipe(&self) -> bool {
+        self.is_pipe
+    }
+
     /// Append what `print` puts into the buffer.
     pub fn print(&mut self, print: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<()> {
         print(&mut self.buf);
@@ -132,5 +169,102 @@ fn closed(err: io::Error, name: &str) -> anyhow::Error {
     match err.kind() {
         io::ErrorKind::BrokenPipe => Closed.into(),
         _ => anyhow::Error::new(err).context(name.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::pages::{Pages, Supply};
+
+    /// Pages that begin with so many of this byte.
+    fn filled(byte: u8, n: usize) -> Pages {
+        let mut pages = Supply::default().pages().unwrap();
+        pages.free_mut()[..n].fill(byte);
+        pages
+    }
+
+    fn pipe() -> (File, Out) {
+        let (reader, writer) = io::pipe().unwrap();
+        let out = Out::file(OwnedFd::from(writer).into(), "pipe".to_owned());
+        assert!(out.is_pipe());
+        (OwnedFd::from(reader).into(), out)
+    }
+
+    #[test]
+    fn what_a_pipe_was_given_is_kept_for_whoever_has_it() {
+        let ((mut reader, mut out), (mut held, holder)) = (pipe(), io::pipe().unwrap());
+        // Less than the pipe holds, so that nobody has to wait.
+        let mut pages = filled(b'a', BLOCK);
+        out.give(pages.give(BLOCK)).unwrap();
+        // A reader that hands on what it was given has not copied it.
+        let some = rustix::pipe::splice(
+            &reader,
+            None,
+            &holder,
+            None,
+            1 << 15,
+            rustix::pipe::SpliceFlags::empty(),
+        );
+        let some = some.unwrap();
+        pages.free_mut().fill(b'b');
+        drop(pages);
+        let other = filled(b'c', BLOCK);
+        drop((holder, out));
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        held.read_to_end(&mut first).unwrap();
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!((some, BLOCK), (first.len(), first.len() + rest.len()));
+        assert!(first.iter().chain(&rest).all(|byte| *byte == b'a'));
+        drop(other);
+    }
+
+    #[test]
+    fn what_is_given_stands_behind_what_was_written_and_a_slow_reader_gets_all() {
+        let (mut reader, mut out) = pipe();
+        let mut all = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut pages = filled(b'a', 3 * BLOCK + 10);
+                out.write(b"begin ").unwrap();
+                out.give(pages.give(3 * BLOCK)).unwrap();
+                out.write(b" middle ").unwrap();
+                out.give(pages.give(10)).unwrap();
+                out.finish().unwrap();
+            });
+            let mut some = [0; 1000];
+            while let n @ 1.. = reader.read(&mut some).unwrap() {
+                all.extend_from_slice(&some[..n]);
+            }
+        });
+        let (long, short) = ([b'a'; 3 * BLOCK], [b'a'; 10]);
+        assert!(all == [b"begin ", &long[..], b" middle ", &short].concat());
+    }
+
+    #[test]
+    fn what_cannot_be_given_is_written() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut out = Out::file(file.try_clone().unwrap(), "file".to_owned());
+        let mut pages = filled(b'a', 3 * BLOCK);
+        out.give(pages.give(BLOCK)).unwrap();
+        // As where the system refuses.
+        out.is_pipe = true;
+        out.give(pages.give(2 * BLOCK)).unwrap();
+        let mut all = Vec::new();
+        io::Seek::rewind(&mut file).unwrap();
+        file.read_to_end(&mut all).unwrap();
+        assert!(all == [b'a'; 3 * BLOCK]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_told_as_such() {
+        let (reader, mut out) = pipe();
+        drop(reader);
+        let mut pages = filled(b'a', BLOCK);
+        let said = out.give(pages.give(BLOCK)).unwrap_err();
+        assert!(said.is::<Closed>(), "{said:?}");
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gzip::Packer;
 use crate::lanes::{self, Bounds, Feed, Parts};
+use crate::pages::Supply;
 use crate::tsm::shard::{Disk, Opening, Remark, Shard, Trouble};
 
 use super::catalog::Listed;
@@ -34,6 +35,8 @@ pub struct Means {
     pub jobs: NonZeroUsize,
     /// Level of compression, if the text is to be compressed.
     pub level: Option<u32>,
+    /// Whether texts go into a pipe, which can be given them.
+    pub is_piped: bool,
 }
 
 /// Something that comes out, in order.
@@ -77,13 +80,15 @@ struct Work {
 /// Buffers to be used again, that longest unused first: the last one may still be in the cache of another processor.
 #[derive(Debug, Default)]
 struct Pool {
+    /// Where new texts are, as long as it has pages.
+    supply: Option<Supply>,
     texts: Mutex<VecDeque<Text>>,
     units: Mutex<VecDeque<Unit>>,
 }
 
-fn taken<T: Default>(pool: &Mutex<VecDeque<T>>) -> T {
+fn taken<T>(pool: &Mutex<VecDeque<T>>) -> Option<T> {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.pop_front().unwrap_or_default()
+    pool.pop_front()
 }
 
 fn given<T>(pool: &Mutex<VecDeque<T>>, buffer: T, size: impl Fn(&T) -> usize) {
@@ -103,7 +108,12 @@ pub fn run<E: Send>(
     means: Means,
     mut take: impl FnMut(Event) -> Result<Option<Text>, E> + Send,
 ) -> Result<(), E> {
-    let pool = Pool::default();
+    // What is compressed is little.
+    let is_given = means.is_piped && means.level.is_none();
+    let pool = Pool {
+        supply: is_given.then(Supply::of_system).flatten(),
+        ..Pool::default()
+    };
     let walk = |feed: &Feed<'_, Work, Event>| {
         let mut walker = Walker::new((disk, shards), options, means.jobs, &pool, feed);
         // It ends early where somebody else has said why.
@@ -127,17 +137,22 @@ pub fn run<E: Send>(
 
 impl Pool {
     fn text(&self) -> Text {
-        taken(&self.texts)
+        taken(&self.texts).unwrap_or_else(|| {
+            let pages = self.supply.as_ref().and_then(Supply::pages);
+            pages.map_or_else(Text::default, Text::in_pages)
+        })
     }
 
     fn unit(&self) -> Unit {
-        taken(&self.units)
+        taken(&self.units).unwrap_or_default()
     }
 
     /// Have a text to use again.
     fn recycle(&self, mut text: Text) {
         text.clear();
-        given(&self.texts, text, Text::capacity);
+        if text.has_room(PART) {
+            given(&self.texts, text, Text::capacity);
+        }
     }
 
     fn recycle_unit(&self, mut unit: Unit) {

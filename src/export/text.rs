@@ -3,6 +3,7 @@
 use std::mem;
 
 use crate::lp::cell::Cell;
+use crate::pages::{Given, Pages};
 
 /// Bytes of a step.
 pub const BLOCK: usize = 32;
@@ -17,17 +18,32 @@ const SLACK: usize = WIDE + 2 * BLOCK;
 const LONG: usize = 1 << 20;
 
 /// Text that grows. What is cleared keeps its memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Text {
     /// Longer than the text; what lies behind its end is of no meaning.
-    bytes: Vec<u8>,
+    own: Vec<u8>,
+    /// Where the text is instead, at the beginning of what is free.
+    pages: Option<Pages>,
     len: usize,
 }
 
 impl Text {
+    /// Text that can be given away.
+    pub fn in_pages(pages: Pages) -> Self {
+        Self {
+            pages: Some(pages),
+            ..Self::default()
+        }
+    }
+
     /// What has been written.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.room().get(..self.len).unwrap_or_default()
+    }
+
+    /// Where it is, and what lies behind its end.
+    fn room(&self) -> &[u8] {
+        self.pages.as_ref().map_or(&self.own, Pages::free)
     }
 
     /// How much has been written.
@@ -45,30 +61,50 @@ impl Text {
         self.len = 0;
     }
 
+    /// What has been written, given away if it can be; then the text goes on behind it, empty.
+    pub fn give(&mut self) -> Option<Given<'_>> {
+        let pages = self.pages.as_mut()?;
+        Some(pages.give(mem::take(&mut self.len)))
+    }
+
     /// How much memory it takes.
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.own.capacity() + self.pages.as_ref().map_or(0, Pages::size)
+    }
+
+    /// Whether so much can be written where it is. Memory of its own grows.
+    pub fn has_room(&self, n: usize) -> bool {
+        self.pages.is_none() || self.room().len() >= self.len + n + SLACK
     }
 
     /// Append bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.with(|text| text.extend_from_slice(bytes));
+        let mut pen = self.pen(bytes.len());
+        pen.with(|room| {
+            let place = room.get_mut(..bytes.len());
+            place.unwrap_or_default().copy_from_slice(bytes);
+            bytes.len()
+        });
+        pen.done();
     }
 
-    /// Append what `print` puts behind the end.
+    /// Append what `print` puts behind the end, in memory of its own.
     pub fn with(&mut self, print: impl FnOnce(&mut Vec<u8>)) {
-        self.bytes.truncate(self.len);
-        print(&mut self.bytes);
-        self.len = self.bytes.len();
+        let len = self.len;
+        let own = self.own();
+        own.truncate(len);
+        print(own);
+        self.len = own.len();
     }
 
     /// A pen for at most `n` more bytes.
     pub fn pen(&mut self, n: usize) -> Pen<'_> {
         let wanted = self.len + n + SLACK;
-        if self.bytes.len() < wanted {
+        if self.room().len() < wanted {
             self.grow(wanted);
         }
-        let (len, bytes) = (&mut self.len, &mut self.bytes);
+        let bytes = self.pages.as_mut().map_or(&mut *self.own, Pages::free_mut);
+        let len = &mut self.len;
         let rest = bytes.get_mut(*len..).unwrap_or_default();
         Pen {
             room: rest.len(),
@@ -80,11 +116,21 @@ impl Text {
     #[cold]
     fn grow(&mut self, wanted: usize) {
         let wanted = wanted.next_multiple_of(1 << 16);
-        if self.bytes.capacity() < wanted {
+        let own = self.own();
+        if own.capacity() < wanted {
             // What grows at once is not copied, and what is not used need not be there.
-            self.bytes.reserve(LONG.max(wanted) - self.bytes.len());
+            own.reserve(LONG.max(wanted) - own.len());
         }
-        self.bytes.resize(wanted, 0);
+        own.resize(wanted, 0);
+    }
+
+    /// Memory of its own, to which what has been written moves.
+    fn own(&mut self) -> &mut Vec<u8> {
+        if let Some(pages) = self.pages.take() {
+            let there = pages.free().get(..self.len);
+            self.own = there.unwrap_or_default().to_vec();
+        }
+        &mut self.own
     }
 }
 
@@ -201,7 +247,10 @@ fn no_room() -> ! {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::pages::Supply;
 
     #[test]
     fn steps_reach_behind_the_end_and_leave_nothing_there() {
@@ -259,5 +308,76 @@ mod tests {
         text.push(b"yz");
         assert_eq!(100_002, text.len());
         assert!(text.bytes().ends_with(b"xyz"));
+    }
+
+    /// What is done to a text.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(usize),
+        Pen(usize, usize),
+        Print(usize),
+        Clear,
+        Take,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let len = || prop_oneof![0..300usize, 60_000..70_000usize, 600_000..700_000usize];
+        prop_oneof![
+            4 => len().prop_map(Step::Push),
+            4 => (len(), 0..300usize).prop_map(|(n, more)| Step::Pen(n, more)),
+            1 => (0..300usize).prop_map(Step::Print),
+            1 => Just(Step::Clear),
+            4 => Just(Step::Take),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn a_text_in_pages_is_what_it_is_in_memory_of_its_own(steps in prop::collection::vec(step(), 0..40)) {
+            let long: Vec<u8> = (0..1_000_000u32).map(|i| (i / 251 * 31 + i) as u8).collect();
+            let pages = || Supply::default().pages().map(Text::in_pages).unwrap();
+            let (mut text, mut model, mut n) = (pages(), Vec::new(), 0);
+            for step in steps {
+                n += 1;
+                match step {
+                    Step::Push(len) => {
+                        text.push(&long[n..n + len]);
+                        model.extend_from_slice(&long[n..n + len]);
+                    }
+                    Step::Pen(len, more) => {
+                        let mut pen = text.pen(len + more);
+                        pen.with(|room| {
+                            room[..len].copy_from_slice(&long[n..n + len]);
+                            len
+                        });
+                        pen.done();
+                        model.extend_from_slice(&long[n..n + len]);
+                    }
+                    Step::Print(len) => {
+                        text.with(|out| out.extend_from_slice(&long[n..n + len]));
+                        model.extend_from_slice(&long[n..n + len]);
+                    }
+                    Step::Clear => {
+                        text.clear();
+                        model.clear();
+                    }
+                    Step::Take => {
+                        match text.give() {
+                            Some(given) => prop_assert_eq!(&model, given.bytes()),
+                            None => prop_assert_eq!(&model, text.bytes()),
+                        }
+                        text.clear();
+                        model.clear();
+                        if !text.has_room(1000) {
+                            text = pages();
+                        }
+                    }
+                }
+                prop_assert_eq!(model.len(), text.len());
+                prop_assert_eq!(model.is_empty(), text.is_empty());
+                prop_assert_eq!(&model, text.bytes());
+            }
+        }
     }
 }

@@ -47,6 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         means: Means {
             jobs: args.jobs(),
             level,
+            is_piped: out.is_pipe(),
         },
         sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),
@@ -340,7 +341,10 @@ impl Cat {
             let context = self.at.context.take();
             self.sink
                 .comment(|out| context.iter().for_each(|change| change.print(out)));
-            self.sink.text(piece.text.bytes())?;
+            match piece.text.give() {
+                Some(given) => self.sink.give(given)?,
+                None => self.sink.text(piece.text.bytes())?,
+            }
         }
         self.progress.count(self.sink.bytes, self.findings.points);
         match piece.failed {

@@ -3,6 +3,7 @@
 use crate::cli::out::Out;
 use crate::cli::signal;
 use crate::gzip::Packer;
+use crate::pages::Given;
 
 /// The output, as it is or as gzip members.
 pub struct Sink {
@@ -39,6 +40,14 @@ impl Sink {
         self.settle()?;
         self.bytes += text.len() as u64;
         self.out.write(text)?;
+        Ok(signal::check()?)
+    }
+
+    /// Append text that a pipe may keep as it is.
+    pub fn give(&mut self, text: Given<'_>) -> anyhow::Result<()> {
+        self.settle()?;
+        self.bytes += text.bytes().len() as u64;
+        self.out.give(text)?;
         Ok(signal::check()?)
     }
 
