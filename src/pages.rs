@@ -5,26 +5,33 @@
 //! once, from their beginning to their end, and then given back to the system, which keeps what somebody refers to.
 //! New memory for all that is written would cost more than the copy; in pages of 2 MiB it costs a fraction of it.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions};
 
 /// A large page, on all machines whose small ones have 4 KiB.
 const LARGE: usize = 2 << 20;
-/// What is asked for at once: a text or two that do not fit at its end are little of it.
-const SIZE: usize = 2 * LARGE;
-/// So many of these may be there at a time.
-const MOST: usize = 6;
+/// So many of them may be there at a time.
+const MOST: usize = 8;
+/// What a pipe holds at most, unless somebody else has made it larger.
+const PIPE: usize = 1 << 20;
 /// What Linux says of its large pages: how large they are, and who gets them.
 const SYSTEM: &str = "/sys/kernel/mm/transparent_hugepage";
 
-/// Whoever asks gets pages, unless many are there.
+/// Whoever asks gets a page, unless many are there.
+///
+/// One that is spent is given back to the system when a new one is asked for, and not before the pipe has passed on what
+/// it was given of it. So it is free at once, and the new one is the same, which is in the cache of the processor.
 #[derive(Debug, Default)]
 pub struct Supply {
-    /// All that are there hold it.
-    held: Arc<()>,
+    /// How much has been given away. All pages that are there hold it.
+    given: Arc<AtomicUsize>,
+    /// With how much had been given away by then.
+    spent: Mutex<VecDeque<(usize, Page)>>,
 }
 
 impl Supply {
@@ -36,34 +43,46 @@ impl Supply {
         (is_large && is_ours).then(Self::default)
     }
 
-    /// New pages, all of them free.
-    pub fn pages(&self) -> Option<Pages> {
-        if Arc::strong_count(&self.held) > MOST {
+    /// A new page, all of it free.
+    pub fn page(&self) -> Option<Page> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = self.given.load(Ordering::Relaxed);
+        let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
+        if spent.front().is_some_and(is_passed_on) {
+            spent.pop_front();
+        }
+        if Arc::strong_count(&self.given) > MOST {
             return None;
         }
-        // Large pages begin at multiples of their size. What is not touched is not there.
-        let memory = MmapOptions::new().len(SIZE + LARGE).map_anon().ok()?;
+        // It begins at a multiple of its size. What is not touched is not there.
+        let memory = MmapOptions::new().len(2 * LARGE).map_anon().ok()?;
         let start = memory.as_ptr().align_offset(LARGE).min(LARGE);
         #[cfg(target_os = "linux")]
-        let _ = memory.advise_range(memmap2::Advice::HugePage, start, SIZE);
-        Some(Pages {
+        let _ = memory.advise_range(memmap2::Advice::HugePage, start, LARGE);
+        Some(Page {
             memory,
-            free: start..start + SIZE,
-            _held: Arc::clone(&self.held),
+            free: start..start + LARGE,
+            given: Arc::clone(&self.given),
         })
+    }
+
+    /// Have a page back that is of no more use.
+    pub fn take_back(&self, page: Page) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.push_back((self.given.load(Ordering::Relaxed), page));
     }
 }
 
 /// Memory that is written once.
 #[derive(Debug)]
-pub struct Pages {
+pub struct Page {
     memory: MmapMut,
     /// What has not been given away.
     free: Range<usize>,
-    _held: Arc<()>,
+    given: Arc<AtomicUsize>,
 }
 
-impl Pages {
+impl Page {
     /// What has not been given away; zero where nobody has written.
     pub fn free(&self) -> &[u8] {
         self.memory.get(self.free.clone()).unwrap_or_default()
@@ -78,12 +97,14 @@ impl Pages {
     pub fn give(&mut self, n: usize) -> Given<'_> {
         let from = self.free.start;
         self.free.start = self.free.end.min(from + n);
+        self.given
+            .fetch_add(self.free.start - from, Ordering::Relaxed);
         Given(&self.memory[from..self.free.start])
     }
 
-    /// How much memory they take, whatever has been given away.
+    /// How much memory it takes, whatever has been given away.
     pub fn size(&self) -> usize {
-        SIZE
+        LARGE
     }
 }
 
@@ -109,23 +130,37 @@ mod tests {
 
     #[test]
     fn what_was_given_is_not_free_and_what_is_free_is_not_given() {
-        let mut pages = Supply::default().pages().unwrap();
-        assert_eq!(SIZE, pages.free().len());
-        assert_eq!(0, pages.free().as_ptr().align_offset(LARGE));
-        pages.free_mut()[..6].copy_from_slice(b"abcdef");
-        assert_eq!(b"abcd", pages.give(4).bytes());
-        assert_eq!(b"ef\0", &pages.free()[..3]);
-        assert_eq!(SIZE - 4, pages.give(SIZE).bytes().len());
-        assert!(pages.free().is_empty());
-        assert!(pages.give(1).bytes().is_empty());
+        let mut page = Supply::default().page().unwrap();
+        assert_eq!(LARGE, page.free().len());
+        assert_eq!(0, page.free().as_ptr().align_offset(LARGE));
+        page.free_mut()[..6].copy_from_slice(b"abcdef");
+        assert_eq!(b"abcd", page.give(4).bytes());
+        assert_eq!(b"ef\0", &page.free()[..3]);
+        assert_eq!(LARGE - 4, page.give(LARGE).bytes().len());
+        assert!(page.free().is_empty());
+        assert!(page.give(1).bytes().is_empty());
     }
 
     #[test]
     fn no_more_than_a_few_are_there_at_a_time() {
         let supply = Supply::default();
-        let mut all: Vec<_> = std::iter::from_fn(|| supply.pages()).collect();
+        let mut all: Vec<_> = std::iter::from_fn(|| supply.page()).collect();
         assert_eq!(MOST, all.len());
         all.pop();
-        assert!(supply.pages().is_some());
+        assert!(supply.page().is_some());
+    }
+
+    #[test]
+    fn one_that_is_spent_is_there_until_a_pipe_has_passed_it_on() {
+        let supply = Supply::default();
+        let mut all: Vec<_> = std::iter::from_fn(|| supply.page()).collect();
+        all.drain(..2).for_each(|page| supply.take_back(page));
+        assert!(supply.page().is_none());
+        all[0].give(PIPE - 1);
+        assert!(supply.page().is_none());
+        all[1].give(1);
+        // One for one.
+        let new = [supply.page(), supply.page()];
+        assert!(new.iter().all(Option::is_some) && supply.page().is_none());
     }
 }

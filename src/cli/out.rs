@@ -178,13 +178,13 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::pages::{Pages, Supply};
+    use crate::pages::{Page, Supply};
 
-    /// Pages that begin with so many of this byte.
-    fn filled(byte: u8, n: usize) -> Pages {
-        let mut pages = Supply::default().pages().unwrap();
-        pages.free_mut()[..n].fill(byte);
-        pages
+    /// A page that begins with so many of this byte.
+    fn filled(byte: u8, n: usize) -> Page {
+        let mut page = Supply::default().page().unwrap();
+        page.free_mut()[..n].fill(byte);
+        page
     }
 
     fn pipe() -> (File, Out) {
@@ -198,8 +198,8 @@ mod tests {
     fn what_a_pipe_was_given_is_kept_for_whoever_has_it() {
         let ((mut reader, mut out), (mut held, holder)) = (pipe(), io::pipe().unwrap());
         // Less than the pipe holds, so that nobody has to wait.
-        let mut pages = filled(b'a', BLOCK);
-        out.give(pages.give(BLOCK)).unwrap();
+        let mut page = filled(b'a', BLOCK);
+        out.give(page.give(BLOCK)).unwrap();
         // A reader that hands on what it was given has not copied it.
         let some = rustix::pipe::splice(
             &reader,
@@ -210,8 +210,8 @@ mod tests {
             rustix::pipe::SpliceFlags::empty(),
         );
         let some = some.unwrap();
-        pages.free_mut().fill(b'b');
-        drop(pages);
+        page.free_mut().fill(b'b');
+        drop(page);
         let other = filled(b'c', BLOCK);
         drop((holder, out));
         let (mut first, mut rest) = (Vec::new(), Vec::new());
@@ -228,11 +228,11 @@ mod tests {
         let mut all = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let mut pages = filled(b'a', 3 * BLOCK + 10);
+                let mut page = filled(b'a', 3 * BLOCK + 10);
                 out.write(b"begin ").unwrap();
-                out.give(pages.give(3 * BLOCK)).unwrap();
+                out.give(page.give(3 * BLOCK)).unwrap();
                 out.write(b" middle ").unwrap();
-                out.give(pages.give(10)).unwrap();
+                out.give(page.give(10)).unwrap();
                 out.finish().unwrap();
             });
             let mut some = [0; 1000];
@@ -248,11 +248,11 @@ mod tests {
     fn what_cannot_be_given_is_written() {
         let mut file = tempfile::tempfile().unwrap();
         let mut out = Out::file(file.try_clone().unwrap(), "file".to_owned());
-        let mut pages = filled(b'a', 3 * BLOCK);
-        out.give(pages.give(BLOCK)).unwrap();
+        let mut page = filled(b'a', 3 * BLOCK);
+        out.give(page.give(BLOCK)).unwrap();
         // As where the system refuses.
         out.is_pipe = true;
-        out.give(pages.give(2 * BLOCK)).unwrap();
+        out.give(page.give(2 * BLOCK)).unwrap();
         let mut all = Vec::new();
         io::Seek::rewind(&mut file).unwrap();
         file.read_to_end(&mut all).unwrap();
@@ -263,8 +263,8 @@ mod tests {
     fn a_reader_that_is_gone_is_told_as_such() {
         let (reader, mut out) = pipe();
         drop(reader);
-        let mut pages = filled(b'a', BLOCK);
-        let said = out.give(pages.give(BLOCK)).unwrap_err();
+        let mut page = filled(b'a', BLOCK);
+        let said = out.give(page.give(BLOCK)).unwrap_err();
         assert!(said.is::<Closed>(), "{said:?}");
     }
 }

@@ -80,7 +80,7 @@ struct Work {
 /// Buffers to be used again, that longest unused first: the last one may still be in the cache of another processor.
 #[derive(Debug, Default)]
 struct Pool {
-    /// Where new texts are, as long as it has pages.
+    /// Where new texts are, as long as it has any pages.
     supply: Option<Supply>,
     texts: Mutex<VecDeque<Text>>,
     units: Mutex<VecDeque<Unit>>,
@@ -138,8 +138,8 @@ pub fn run<E: Send>(
 impl Pool {
     fn text(&self) -> Text {
         taken(&self.texts).unwrap_or_else(|| {
-            let pages = self.supply.as_ref().and_then(Supply::pages);
-            pages.map_or_else(Text::default, Text::in_pages)
+            let page = self.supply.as_ref().and_then(Supply::page);
+            page.map_or_else(Text::default, Text::in_page)
         })
     }
 
@@ -152,6 +152,8 @@ impl Pool {
         text.clear();
         if text.has_room(PART) {
             given(&self.texts, text, Text::capacity);
+        } else if let (Some(supply), Some(page)) = (&self.supply, text.into_page()) {
+            supply.take_back(page);
         }
     }
 

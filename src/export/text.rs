@@ -3,7 +3,7 @@
 use std::mem;
 
 use crate::lp::cell::Cell;
-use crate::pages::{Given, Pages};
+use crate::pages::{Given, Page};
 
 /// Bytes of a step.
 pub const BLOCK: usize = 32;
@@ -23,15 +23,15 @@ pub struct Text {
     /// Longer than the text; what lies behind its end is of no meaning.
     own: Vec<u8>,
     /// Where the text is instead, at the beginning of what is free.
-    pages: Option<Pages>,
+    page: Option<Page>,
     len: usize,
 }
 
 impl Text {
     /// Text that can be given away.
-    pub fn in_pages(pages: Pages) -> Self {
+    pub fn in_page(page: Page) -> Self {
         Self {
-            pages: Some(pages),
+            page: Some(page),
             ..Self::default()
         }
     }
@@ -43,7 +43,7 @@ impl Text {
 
     /// Where it is, and what lies behind its end.
     fn room(&self) -> &[u8] {
-        self.pages.as_ref().map_or(&self.own, Pages::free)
+        self.page.as_ref().map_or(&self.own, Page::free)
     }
 
     /// How much has been written.
@@ -63,18 +63,23 @@ impl Text {
 
     /// What has been written, given away if it can be; then the text goes on behind it, empty.
     pub fn give(&mut self) -> Option<Given<'_>> {
-        let pages = self.pages.as_mut()?;
-        Some(pages.give(mem::take(&mut self.len)))
+        let page = self.page.as_mut()?;
+        Some(page.give(mem::take(&mut self.len)))
+    }
+
+    /// The page where it is. What has been written and not been given is forgotten.
+    pub fn into_page(self) -> Option<Page> {
+        self.page
     }
 
     /// How much memory it takes.
     pub fn capacity(&self) -> usize {
-        self.own.capacity() + self.pages.as_ref().map_or(0, Pages::size)
+        self.own.capacity() + self.page.as_ref().map_or(0, Page::size)
     }
 
     /// Whether so much can be written where it is. Memory of its own grows.
     pub fn has_room(&self, n: usize) -> bool {
-        self.pages.is_none() || self.room().len() >= self.len + n + SLACK
+        self.page.is_none() || self.room().len() >= self.len + n + SLACK
     }
 
     /// Append bytes.
@@ -103,7 +108,7 @@ impl Text {
         if self.room().len() < wanted {
             self.grow(wanted);
         }
-        let bytes = self.pages.as_mut().map_or(&mut *self.own, Pages::free_mut);
+        let bytes = self.page.as_mut().map_or(&mut *self.own, Page::free_mut);
         let len = &mut self.len;
         let rest = bytes.get_mut(*len..).unwrap_or_default();
         Pen {
@@ -126,8 +131,8 @@ impl Text {
 
     /// Memory of its own, to which what has been written moves.
     fn own(&mut self) -> &mut Vec<u8> {
-        if let Some(pages) = self.pages.take() {
-            let there = pages.free().get(..self.len);
+        if let Some(page) = self.page.take() {
+            let there = page.free().get(..self.len);
             self.own = there.unwrap_or_default().to_vec();
         }
         &mut self.own
@@ -334,10 +339,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
-        fn a_text_in_pages_is_what_it_is_in_memory_of_its_own(steps in prop::collection::vec(step(), 0..40)) {
+        fn a_text_in_large_pages_is_what_it_is_in_memory_of_its_own(steps in prop::collection::vec(step(), 0..40)) {
             let long: Vec<u8> = (0..1_000_000u32).map(|i| (i / 251 * 31 + i) as u8).collect();
-            let pages = || Supply::default().pages().map(Text::in_pages).unwrap();
-            let (mut text, mut model, mut n) = (pages(), Vec::new(), 0);
+            let page = || Supply::default().page().map(Text::in_page).unwrap();
+            let (mut text, mut model, mut n) = (page(), Vec::new(), 0);
             for step in steps {
                 n += 1;
                 match step {
@@ -370,7 +375,7 @@ mod tests {
                         text.clear();
                         model.clear();
                         if !text.has_room(1000) {
-                            text = pages();
+                            text = page();
                         }
                     }
                 }
