@@ -5,6 +5,10 @@
 //! once, from their beginning to their end, and then given back to the system, which keeps what somebody refers to.
 //! New memory for all that is written would cost more than the copy; in pages of 2 MiB it costs a fraction of it.
 
+mod buffer;
+
+pub use buffer::Buffer;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::ops::Range;

@@ -10,13 +10,13 @@ mod fetch;
 mod group;
 pub mod judge;
 pub mod outlet;
+mod pen;
 pub mod pipeline;
 pub mod plan;
 mod print;
 pub mod schema;
 mod sheet;
 mod slot;
-pub mod text;
 mod twins;
 pub mod unit;
 mod walk;
@@ -27,12 +27,12 @@ use std::path::PathBuf;
 
 use crate::lp::escape::Misfit;
 use crate::lp::glob::Glob;
+use crate::pages::Buffer;
 use crate::rows::{Kind, Strings};
 use crate::tsm::shard::{Shard, Trouble};
 
 use outlet::Outlet;
 use plan::Planner;
-use text::Text;
 use unit::Unit;
 use work::Worker;
 
@@ -242,11 +242,11 @@ impl<'a> Export<'a> {
     }
 
     /// Append the next piece, whole lines, to `out`; `false` behind the last one. A piece may be empty.
-    pub fn next(&mut self, out: &mut Text, report: &mut Report) -> Result<bool, Trouble> {
+    pub fn next(&mut self, out: &mut Buffer, report: &mut Report) -> Result<bool, Trouble> {
         if !self.planner.next(&mut self.unit, report)? {
             return Ok(false);
         }
-        let mut keep = |_: &mut Text| {};
+        let mut keep = |_: &mut Buffer| {};
         let mut out = Outlet::new(out, &mut keep);
         self.worker
             .run(&self.unit, self.shard, self.options, &mut out, report)?;

@@ -11,13 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gzip::Packer;
 use crate::lanes::{self, Bounds, Feed, Parts};
-use crate::pages::Supply;
+use crate::pages::{Buffer, Supply};
 use crate::tsm::shard::{Disk, Opening, Remark, Shard, Trouble};
 
 use super::catalog::Listed;
 use super::outlet::{Outlet, PART};
 use super::plan::Planner;
-use super::text::Text;
 use super::unit::Unit;
 use super::work::Worker;
 use super::{Options, Report};
@@ -58,7 +57,7 @@ pub enum Event {
 #[derive(Debug, Default)]
 pub struct Piece {
     /// Whole lines, or one gzip member of them. May be empty.
-    pub text: Text,
+    pub text: Buffer,
     /// What making them came to.
     pub report: Report,
     /// What made an end of it behind these lines.
@@ -82,7 +81,7 @@ struct Work {
 struct Pool {
     /// Where new texts are, as long as it has any pages.
     supply: Option<Supply>,
-    texts: Mutex<VecDeque<Text>>,
+    texts: Mutex<VecDeque<Buffer>>,
     units: Mutex<VecDeque<Unit>>,
 }
 
@@ -106,7 +105,7 @@ pub fn run<E: Send>(
     shards: &[Listed],
     options: &Options,
     means: Means,
-    mut take: impl FnMut(Event) -> Result<Option<Text>, E> + Send,
+    mut take: impl FnMut(Event) -> Result<Option<Buffer>, E> + Send,
 ) -> Result<(), E> {
     // What is compressed is little.
     let is_given = means.is_piped && means.level.is_none();
@@ -136,10 +135,10 @@ pub fn run<E: Send>(
 }
 
 impl Pool {
-    fn text(&self) -> Text {
+    fn text(&self) -> Buffer {
         taken(&self.texts).unwrap_or_else(|| {
             let page = self.supply.as_ref().and_then(Supply::page);
-            page.map_or_else(Text::default, Text::in_page)
+            Buffer::in_page(page)
         })
     }
 
@@ -148,10 +147,10 @@ impl Pool {
     }
 
     /// Have a text to use again.
-    fn recycle(&self, mut text: Text) {
+    fn recycle(&self, mut text: Buffer) {
         text.clear();
         if text.has_room(PART) {
-            given(&self.texts, text, Text::capacity);
+            given(&self.texts, text, Buffer::capacity);
         } else if let (Some(supply), Some(page)) = (&self.supply, text.into_page()) {
             supply.take_back(page);
         }
@@ -175,7 +174,7 @@ fn worked(
         unit,
         mut piece,
     } = work;
-    let mut hand_on = |text: &mut Text| {
+    let mut hand_on = |text: &mut Buffer| {
         let mut part = Piece {
             text: mem::replace(text, pool.text()),
             done: piece.done,
@@ -197,7 +196,7 @@ fn worked(
 }
 
 /// Make a gzip member of a text, if it is to be compressed.
-fn pack(text: &mut Text, packer: Option<&mut Packer>, pool: &Pool) {
+fn pack(text: &mut Buffer, packer: Option<&mut Packer>, pool: &Pool) {
     if let Some(packer) = packer.filter(|_| !text.is_empty()) {
         let mut packed = pool.text();
         packed.with(|out| packer.member(text.bytes(), out));

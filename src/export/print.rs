@@ -147,9 +147,9 @@ pub fn is_plain(
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::Text;
     use super::super::{Finding, Unprintable};
     use super::*;
+    use crate::pages::Buffer;
     use crate::rows::Strings;
     use proptest::prelude::*;
 
@@ -195,8 +195,8 @@ mod tests {
 
     /// All text that is handed on, and what is left behind it.
     fn whole(print: impl FnOnce(&mut Outlet<'_>, &mut Report)) -> (Vec<u8>, Report) {
-        let (mut all, mut text, mut report) = (Vec::new(), Text::default(), Report::default());
-        let mut hand_on = |text: &mut Text| {
+        let (mut all, mut text, mut report) = (Vec::new(), Buffer::default(), Report::default());
+        let mut hand_on = |text: &mut Buffer| {
             assert!(text.bytes().ends_with(b"\n"));
             all.extend_from_slice(text.bytes());
             text.clear();

@@ -5,13 +5,14 @@
 
 use crate::lp::cell::{self, Cell};
 use crate::lp::escape;
+use crate::pages::Buffer;
 use crate::rows::{Strings, Values};
 
 use super::clock::Stamp;
 use super::outlet::Outlet;
+use super::pen::{BLOCK, Pen, WIDE};
 use super::print::Lane;
 use super::slot::{Cells, Form, ROWS, Slot};
-use super::text::{BLOCK, Pen, Text, WIDE};
 
 /// Room for lines that are put at a time, unless a single one takes more.
 const ROOM: usize = 256 << 10;
@@ -207,11 +208,11 @@ impl Sheet {
     }
 
     /// Append one line for each stamp, in so much room. The first one is that of row `from`.
-    fn put(&self, stamps: &[Stamp], from: usize, room: usize, lanes: &[Lane], out: &mut Text) {
+    fn put(&self, stamps: &[Stamp], from: usize, room: usize, lanes: &[Lane], out: &mut Buffer) {
         let Some(parts) = self.parts(from) else {
             return self.put_any(stamps, from, room, lanes, out);
         };
-        let pen = out.pen(room);
+        let pen = Pen::new(out, room);
         let (last, parts) = parts.split_last().unwrap_or((&NO_PART, &[]));
         match parts {
             [part] if last.len == 0 && part.len <= WIDE => put_one(part, stamps, pen),
@@ -245,8 +246,15 @@ impl Sheet {
     }
 
     /// The same for any values.
-    fn put_any(&self, stamps: &[Stamp], from: usize, room: usize, lanes: &[Lane], out: &mut Text) {
-        let mut pen = out.pen(room);
+    fn put_any(
+        &self,
+        stamps: &[Stamp],
+        from: usize,
+        room: usize,
+        lanes: &[Lane],
+        out: &mut Buffer,
+    ) {
+        let mut pen = Pen::new(out, room);
         for (row, stamp) in (from..).zip(stamps) {
             for step in &self.steps {
                 if step.blocks.0 < step.blocks.1 {

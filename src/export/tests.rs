@@ -235,7 +235,7 @@ impl History {
 
 fn exported(shard: &Shard, options: &Options) -> Result<(String, Report), Trouble> {
     let mut export = Export::new(shard, options)?;
-    let (mut text, mut report) = (Text::default(), Report::default());
+    let (mut text, mut report) = (Buffer::default(), Report::default());
     while export.next(&mut text, &mut report)? {}
     Ok((String::from_utf8(text.bytes().to_vec()).unwrap(), report))
 }
@@ -331,7 +331,7 @@ fn pieces(shard: &Shard) -> (BTreeSet<usize>, Report) {
     let options = options(i64::MIN, i64::MAX, false);
     let mut export = Export::new(shard, &options).unwrap();
     let (mut sizes, mut report) = (BTreeSet::new(), Report::default());
-    let mut text = Text::default();
+    let mut text = Buffer::default();
     while export.next(&mut text, &mut report).unwrap() {
         sizes.insert(text.bytes().iter().filter(|c| **c == b'\n').count());
         text.clear();

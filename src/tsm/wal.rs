@@ -31,13 +31,14 @@ use segment::Segment;
 pub use store::Chunk;
 
 use super::{Error, ErrorKind, Note, ReadError};
+use crate::pages::{Buffer, Supply};
 
 /// Reads segments, or parts of them. Its memory is used again from part to part.
 #[derive(Debug)]
 pub struct Reader<'a> {
     keys: &'a Keys,
-    packed: Vec<u8>,
-    body: Vec<u8>,
+    packed: Buffer,
+    body: Buffer,
     groups: Vec<Place>,
     numbers: Vec<u32>,
     batch: Batch,
@@ -65,15 +66,16 @@ struct Deletion {
 }
 
 impl<'a> Reader<'a> {
-    /// One that has numbers for keys from there.
-    pub fn new(keys: &'a Keys) -> Self {
+    /// One that has numbers for keys from there, and pages from there if there is much to read.
+    pub fn new(keys: &'a Keys, supply: Option<&Supply>) -> Self {
+        let buffer = || Buffer::in_page(supply.and_then(Supply::page));
         Self {
             keys,
-            packed: Vec::new(),
-            body: Vec::new(),
+            packed: buffer(),
+            body: buffer(),
             groups: Vec::new(),
             numbers: Vec::new(),
-            batch: Batch::default(),
+            batch: Batch::on(buffer()),
         }
     }
 
@@ -112,16 +114,16 @@ impl<'a> Reader<'a> {
 
     /// Do what an entry says, if all of it is readable.
     fn entry(&mut self, code: u8, part: &mut Part) -> Result<(), ErrorKind> {
-        let Body::Write = entry::parse(code, &self.body, &mut self.groups)? else {
+        let Body::Write = entry::parse(code, self.body.bytes(), &mut self.groups)? else {
             self.batch.settle(&mut part.held);
             part.deletions.push(Deletion {
                 older: part.held.chunks.end(),
                 code,
-                body: self.body.clone(),
+                body: self.body.bytes().to_vec(),
             });
             return Ok(());
         };
-        let groups = self.groups.iter().map(|place| place.of(&self.body));
+        let groups = self.groups.iter().map(|place| place.of(self.body.bytes()));
         let keys = groups.clone().map(|group| group.key);
         self.keys.number(keys, &mut self.numbers);
         self.batch.expect(self.keys.count());
@@ -180,7 +182,7 @@ mod tests {
 
     fn replayed(segments: &[&[u8]]) -> (Vec<Found>, Vec<Note>) {
         let (keys, mut cache, mut notes) = (Keys::default(), Cache::default(), Vec::new());
-        let mut reader = Reader::new(&keys);
+        let mut reader = Reader::new(&keys, None);
         for (i, segment) in segments.iter().enumerate() {
             let mut part = reader.read(*segment, 0, i + 1 == segments.len());
             notes.append(&mut part.notes);
@@ -193,7 +195,7 @@ mod tests {
     /// What is there in spite of the damage, and the damage.
     fn damaged(segment: &[u8], last: bool) -> (Vec<Found>, Error) {
         let (keys, mut cache) = (Keys::default(), Cache::default());
-        let part = Reader::new(&keys).read(segment, 0, last);
+        let part = Reader::new(&keys, None).read(segment, 0, last);
         let Err(ReadError::Damage(error)) = &part.done else {
             panic!("{part:?}");
         };
@@ -397,7 +399,7 @@ mod tests {
         let segment = hex(SEGMENT);
         for n in 0..=segment.len() {
             let keys = Keys::default();
-            let done = Reader::new(&keys)
+            let done = Reader::new(&keys, None)
                 .read(segment[..n].chain(Broken), 0, true)
                 .done;
             assert!(matches!(done, Err(ReadError::Io(_))), "{n}");
@@ -413,7 +415,7 @@ mod tests {
             let source = Source::whole(file.try_clone().unwrap()).unwrap();
             file.set_len(n as u64).unwrap();
             let keys = Keys::default();
-            let done = Reader::new(&keys).read(source.reader(), 0, true).done;
+            let done = Reader::new(&keys, None).read(source.reader(), 0, true).done;
             assert!(done.is_err(), "{n}");
         }
     }

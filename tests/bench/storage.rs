@@ -4,8 +4,8 @@
 #[allow(dead_code)]
 mod encoders;
 
-use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
+use lineflow::pages::Buffer;
 use lineflow::rows::{Kind, Strings, Values};
 use lineflow::tsm::block::Block;
 use lineflow::tsm::merge::{Column, Merger};
@@ -40,7 +40,7 @@ pub fn run() {
         let segment = segment(keys, each);
         stage(&format!("log of {keys} keys, {each} at a time"), || {
             let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
-            let part = wal::Reader::new(&keys).read(&segment[..], 0, true);
+            let part = wal::Reader::new(&keys, None).read(&segment[..], 0, true);
             assert!(part.done.is_ok());
             cache.add(part);
             assert!(!cache.finish(keys).0.is_empty());
@@ -220,7 +220,7 @@ fn shard(fields: usize, values: &Values) -> Shard {
 fn print(shard: &Shard) {
     let options = Options::default();
     let mut export = Export::new(shard, &options).unwrap();
-    let (mut text, mut report) = (Text::default(), Report::default());
+    let (mut text, mut report) = (Buffer::default(), Report::default());
     while export.next(&mut text, &mut report).unwrap() {
         text.clear();
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, Crc};
 
-use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
+use lineflow::pages::Buffer;
 use lineflow::rows::Values;
 use lineflow::tsm::block::Block;
 use lineflow::tsm::index::Cursor;
@@ -69,7 +69,7 @@ fn export(disk: &Memory, keep_going: bool, per_field: bool) -> Result<(Vec<u8>, 
         keep_rejects: true,
         ..Options::default()
     };
-    let (mut text, mut report) = (Text::default(), Report::default());
+    let (mut text, mut report) = (Buffer::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;
     while export.next(&mut text, &mut report)? {}
     let told = report.findings.len() + shard.damage.len();
@@ -204,7 +204,7 @@ fn segment(bytes: &[u8]) {
     both(&Memory::of(&[("_00001.wal", bytes)]));
     both(&Memory::of(&[("_00001.wal", bytes), ("_00002.wal", bytes)]));
     let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
-    let mut reader = wal::Reader::new(&keys);
+    let mut reader = wal::Reader::new(&keys, None);
     (0..2).for_each(|_| cache.add(reader.read(bytes, 0, false)));
     let (entries, all) = cache.finish(keys);
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
-use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
+use lineflow::pages::Buffer;
 use lineflow::tsm::meta::Meta;
 use lineflow::tsm::shard::{self, Files, Opening, System, Trouble};
 
@@ -31,7 +31,8 @@ fn export(path: &Path, keep_going: bool) -> Result<(Vec<u8>, usize), Trouble> {
     };
     let shard =
         shard::open(&System::default(), &files, Opening::alone(keep_going))?.unwrap_or_default();
-    let (options, mut text, mut report) = (options(keep_going), Text::default(), Report::default());
+    let (options, mut text, mut report) =
+        (options(keep_going), Buffer::default(), Report::default());
     let mut export = Export::new(&shard, &options)?;
     while export.next(&mut text, &mut report)? {}
     let told = report.findings.len() + shard.remarks.len() + shard.damage.len();

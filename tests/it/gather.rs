@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lineflow::export::catalog::Catalog;
 use lineflow::export::pipeline::{self, Event, Means};
-use lineflow::export::text::Text;
 use lineflow::export::{Export, Options, Report};
+use lineflow::pages::Buffer;
 use lineflow::tsm::shard::{self, Disk, Files, Opening, Remark, Shard, System};
 use lineflow::tsm::source::Source;
 use lineflow::tsm::tree::{Logs, Wanted};
@@ -126,7 +126,7 @@ type Values = BTreeMap<i64, i64>;
 
 fn values(shard: &Shard) -> Values {
     let options = all();
-    let (mut text, mut report) = (Text::default(), Report::default());
+    let (mut text, mut report) = (Buffer::default(), Report::default());
     let mut export = Export::new(shard, &options).unwrap();
     while export.next(&mut text, &mut report).unwrap() {}
     let value = |line: &[u8]| {
@@ -417,7 +417,7 @@ fn a_shard_that_is_dropped_behind_its_opening_is_exported_and_told() {
         level: None,
         is_piped: true,
     };
-    let take = |event| -> Result<Option<Text>, ()> {
+    let take = |event| -> Result<Option<Buffer>, ()> {
         match event {
             Event::Piece(piece) => text.extend_from_slice(piece.text.bytes()),
             Event::Gone => has_gone = true,

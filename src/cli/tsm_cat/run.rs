@@ -19,8 +19,8 @@ use crate::cli::{Outcome, exit, outputs, report, value};
 use crate::export::Options;
 use crate::export::catalog::{Catalog, Listed};
 use crate::export::pipeline::{self, Event, Means, Piece};
-use crate::export::text::Text;
 use crate::lp::{Change, Context, stream};
+use crate::pages::Buffer;
 use crate::route::plan;
 use crate::tsm::place::Names;
 use crate::tsm::shard::{Remark, System, Trouble};
@@ -247,7 +247,7 @@ impl Cat {
     }
 
     /// Take in what comes next; gives back the text that is written.
-    fn event(&mut self, event: Event, shards: &[Listed]) -> anyhow::Result<Option<Text>> {
+    fn event(&mut self, event: Event, shards: &[Listed]) -> anyhow::Result<Option<Buffer>> {
         match event {
             Event::Shard(i) => {
                 self.at.shard = i + 1;
@@ -332,7 +332,7 @@ impl Cat {
         }
     }
 
-    fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Text> {
+    fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Buffer> {
         self.place(&piece, shards);
         self.findings.take(&mut piece.report)?;
         if piece.text.is_empty() {

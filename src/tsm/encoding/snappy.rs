@@ -7,6 +7,7 @@
 mod elements;
 
 use super::varint;
+use crate::pages::Buffer;
 use crate::tsm::ErrorKind;
 
 /// So many bytes are better not moved.
@@ -62,11 +63,10 @@ pub fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
 }
 
 /// Have what is packed in `packed` in the place of what is in `out`. On an error `out` means nothing.
-pub fn replace(packed: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorKind> {
+pub fn replace(packed: &[u8], out: &mut Buffer) -> Result<(), ErrorKind> {
     let (claimed, elements) = checked(packed)?;
     // What is overwritten is not cleared before.
-    out.resize(claimed, 0);
-    elements::unpack(elements, out).map_err(ErrorKind::Snappy)
+    elements::unpack(elements, out.replace(claimed)).map_err(ErrorKind::Snappy)
 }
 
 /// The claimed length, if that can be, and the elements.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::gather::Opened;
 use super::{Logged, Opening, Remark, Shard, Trouble};
 use crate::lanes::{self, Bounds, Feed, Parts};
+use crate::pages::Supply;
 use crate::tsm::source::Source;
 use crate::tsm::wal;
 
@@ -52,15 +53,16 @@ impl Shard {
                 self.bear(Trouble::new(path, err), how.keep_going)
             })
         };
+        let supply = (all >= SHORT).then(Supply::of_system).flatten();
         if is_alone {
-            let mut reader = wal::Reader::new(&keys);
+            let mut reader = wal::Reader::new(&keys, supply.as_ref());
             parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
         } else {
             let feed = |feed: &Feed<'_, _, _>| {
                 let _ = parts(&segments, size).all(|part| feed.put(part, 0));
             };
             let read = || {
-                let mut reader = wal::Reader::new(&keys);
+                let mut reader = wal::Reader::new(&keys, supply.as_ref());
                 move |part, _: &Parts<'_, _, _>| Part::read(part, &mut reader)
             };
             lanes::run(Bounds::new(how.jobs, 0), feed, read, &mut add)?;

@@ -7,6 +7,7 @@ use super::entry::Group;
 use super::list::List;
 use super::series::Series;
 use super::store::{Chunk, Store};
+use crate::pages::Buffer;
 use crate::rows::Kind;
 
 /// Bytes of points of each key that are worth to be put together, and of all keys at least and at most.
@@ -27,11 +28,11 @@ const KINDS: [Kind; 5] = [
 #[derive(Debug, Default)]
 pub struct Batch {
     /// One behind the other: a word of the length of the points and their type, the points.
-    tape: Vec<u8>,
+    tape: Buffer,
     /// Of each group the number of its key, and where it stands on the tape.
     groups: Vec<(u32, u32)>,
     sorted: Vec<(u32, u32)>,
-    points: Vec<u8>,
+    points: Buffer,
     chunks: Vec<Chunk>,
     /// How long the tape may become.
     limit: usize,
@@ -47,6 +48,14 @@ pub struct Held {
 }
 
 impl Batch {
+    /// One whose tape is there.
+    pub fn on(tape: Buffer) -> Self {
+        Self {
+            tape,
+            ..Self::default()
+        }
+    }
+
     /// What comes next may be of any of so many keys.
     pub fn expect(&mut self, keys: usize) {
         self.limit = (keys * EACH).clamp(LIMITS.0, LIMITS.1);
@@ -67,7 +76,7 @@ impl Batch {
         }
         self.groups.push((number, self.tape.len() as u32));
         let head = (group.points.len() as u64) << 8 | group.kind as u64;
-        self.tape.extend_from_slice(&head.to_ne_bytes());
+        self.tape.push(&head.to_ne_bytes());
         append(group.points, &mut self.tape);
     }
 
@@ -75,7 +84,7 @@ impl Batch {
     pub fn settle(&mut self, held: &mut Held) {
         sort(&mut self.groups, &mut self.sorted);
         for groups in self.groups.chunk_by(|a, b| a.0 == b.0) {
-            let group = |(_, at): &(u32, u32)| taped(&self.tape, *at as usize);
+            let group = |(_, at): &(u32, u32)| taped(self.tape.bytes(), *at as usize);
             let all = groups.iter().map(group);
             let mut rest = all.clone();
             let Some((kind, mut points)) = rest.next() else {
@@ -89,7 +98,7 @@ impl Batch {
                     is_one_type &= other == kind;
                     append(points, &mut self.points);
                 }
-                points = &self.points;
+                points = self.points.bytes();
             }
             let whole = is_one_type.then_some((kind, points));
             held.put(groups[0].0, whole, all, &mut self.chunks);
@@ -129,10 +138,10 @@ fn taped(tape: &[u8], at: usize) -> (Kind, &[u8]) {
 }
 
 /// Append points. A single one, as most writes have it of a key, is appended without a call.
-fn append(points: &[u8], out: &mut Vec<u8>) {
+fn append(points: &[u8], out: &mut Buffer) {
     match <&[u8; 16]>::try_from(points) {
-        Ok(one) => out.extend_from_slice(one),
-        Err(_) => out.extend_from_slice(points),
+        Ok(one) => out.push(one),
+        Err(_) => out.push(points),
     }
 }
 

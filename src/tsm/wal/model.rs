@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::store::Chunk;
 use super::{Cache, Chunks, Entry, Keys, Reader};
+use crate::pages::Supply;
 use crate::rows::{Kind, Values};
 use crate::tsm::merge::Column;
 
@@ -77,7 +78,8 @@ fn written(step: &Step) -> Vec<u8> {
 
 fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Chunks) {
     let (keys, mut cache) = (Keys::default(), Cache::default());
-    let mut reader = Reader::new(&keys);
+    let supply = Supply::default();
+    let mut reader = Reader::new(&keys, Some(&supply));
     for segment in segments {
         let part = reader.read(segment.as_slice(), 0, false);
         assert_eq!((0, true), (part.notes.len(), part.done.is_ok()));
@@ -152,7 +154,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_are_an_error(segment: Vec<u8>, body: Vec<u8>, code in 1..4u8) {
         let keys = Keys::default();
-        let _ = Reader::new(&keys).read(segment.as_slice(), 0, true);
-        let _ = Reader::new(&keys).read(entry(code, &body).as_slice(), 0, false);
+        let _ = Reader::new(&keys, None).read(segment.as_slice(), 0, true);
+        let _ = Reader::new(&keys, None).read(entry(code, &body).as_slice(), 0, false);
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::entry;
 use super::window::Window;
+use crate::pages::Buffer;
 use crate::tsm::encoding::snappy;
 use crate::tsm::{Error, ErrorKind, Note, NoteKind, ReadError};
 
@@ -26,7 +27,7 @@ pub struct Segment<'a, R> {
 impl<'a, R: Read> Segment<'a, R> {
     /// `segment` is read from the entry at offset `at` on, through `buf`. `is_last` says that nothing follows in the log:
     /// only there an entry may be cut short, as a crash leaves it.
-    pub fn new(segment: R, at: u64, is_last: bool, buf: &'a mut Vec<u8>) -> Self {
+    pub fn new(segment: R, at: u64, is_last: bool, buf: &'a mut Buffer) -> Self {
         let window = Window::new(segment, at, buf);
         Self { window, is_last }
     }
@@ -34,7 +35,7 @@ impl<'a, R: Read> Segment<'a, R> {
     /// Where the next entry stands and its type; what it says is in the place of what was in `body`.
     pub fn next(
         &mut self,
-        body: &mut Vec<u8>,
+        body: &mut Buffer,
         notes: &mut Vec<Note>,
     ) -> Result<Option<(u64, u8)>, ReadError> {
         while self.skip_zeros(notes)? {

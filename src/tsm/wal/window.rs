@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use crate::pages::Buffer;
+
 /// What is read at once at least: of short entries many.
 const STEP: usize = 64 << 10;
 
@@ -10,21 +12,21 @@ pub struct Window<'a, R> {
     source: R,
     /// The offset of the first byte that is there.
     at: u64,
-    buf: &'a mut Vec<u8>,
-    /// Where in the buffer what is there begins and ends.
+    /// What has been read.
+    buf: &'a mut Buffer,
+    /// Where in it what is there begins.
     start: usize,
-    end: usize,
 }
 
 impl<'a, R: Read> Window<'a, R> {
     /// `source`, whose first byte stands at offset `at`.
-    pub fn new(source: R, at: u64, buf: &'a mut Vec<u8>) -> Self {
+    pub fn new(source: R, at: u64, buf: &'a mut Buffer) -> Self {
+        buf.clear();
         Self {
             source,
             at,
             buf,
             start: 0,
-            end: 0,
         }
     }
 
@@ -35,25 +37,22 @@ impl<'a, R: Read> Window<'a, R> {
 
     /// The next bytes, as far as they are there.
     pub fn there(&self) -> &[u8] {
-        self.buf.get(self.start..self.end).unwrap_or_default()
+        self.buf.bytes().get(self.start..).unwrap_or_default()
     }
 
     /// Have so many bytes or more, or all that are left; what is there then.
     pub fn fill(&mut self, n: usize) -> io::Result<&[u8]> {
-        if self.end - self.start < n {
-            self.buf.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
+        if self.there().len() < n {
+            self.buf.keep_from(self.start);
+            self.start = 0;
         }
-        while self.end - self.start < n {
+        while self.buf.len() - self.start < n {
             // Memory grows with what is read, not with what is announced.
-            let room = n.max(STEP).min(STEP.max(2 * self.end));
-            if self.buf.len() < room {
-                self.buf.resize(room, 0);
-            }
-            let free = self.buf.get_mut(self.end..room).unwrap_or_default();
-            match self.source.read(free) {
+            let more = n.max(STEP).min(STEP.max(2 * self.buf.len())) - self.buf.len();
+            let (end, free) = self.buf.behind(more);
+            match self.source.read(free.get_mut(..more).unwrap_or_default()) {
                 Ok(0) => break,
-                Ok(more) => self.end += more,
+                Ok(more) => *end += more,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) => return Err(err),
             }
@@ -94,7 +93,8 @@ mod tests {
             asked in prop::collection::vec((0..200_000usize, 0..200_000usize), 1..20),
         ) {
             let bytes: Vec<u8> = (0..len).map(|i| (i / 7 * 31 + i) as u8).collect();
-            let mut buf = vec![1; 10];
+            let mut buf = Buffer::default();
+            buf.push(&[1; 10]);
             let mut window = Window::new(Drip(&bytes, most, false), 5, &mut buf);
             let mut at = 0;
             for (n, used) in asked {
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn what_is_announced_takes_no_memory_before_it_is_there() {
-        let mut buf = Vec::new();
+        let mut buf = Buffer::default();
         let mut window = Window::new(&[7; 1000][..], 0, &mut buf);
         assert_eq!(1000, window.fill(usize::MAX).unwrap().len());
-        assert!(buf.len() <= 2 * STEP);
+        assert!(buf.capacity() <= 2 << 20);
     }
 }
