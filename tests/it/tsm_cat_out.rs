@@ -1,13 +1,17 @@
 //! tsm-cat into a file: under its name when it is complete, and else not at all.
 
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use rustix::process::Signal;
 
-use crate::harness::{Pipeline, Ran, copy, fixture_arg, run, scratch};
+use crate::forge::disk::{Block, Choice, Column, T, Tsm, shard, tsm_path};
+use crate::harness::{Pipeline, Ran, copy, fixture_arg, program, run, scratch};
 
 fn cat(args: &[&str]) -> Ran {
     run(b"", &[&["tsm-cat"], args].concat())
@@ -248,4 +252,57 @@ fn what_is_ignored_from_the_start_stays_so() {
     drop(running.feed.take());
     let ran = running.finish();
     assert_eq!(Some(66), ran.last(), "{}", ran.stderr);
+}
+
+/// A shard of so many points in series of a thousand, all of them different.
+fn points(root: &Path, count: i64) {
+    let (data, log) = shard(root, "db", "rp", 1);
+    fs::create_dir_all(log).unwrap();
+    let mut tsm = Tsm::create(&tsm_path(&data, 1, 1));
+    for series in 0..count / 1000 {
+        let values = series * 1000..series * 1000 + 1000;
+        let times: Vec<_> = values.clone().map(|value| T + value * 1_000_001).collect();
+        let column = Column::Integer(values.map(|value| value * 7919).collect());
+        tsm.key(format!("m,series={series:05}#!~#value").as_bytes(), 1)
+            .block(&Block::new(&times, &column, Choice::default()));
+    }
+    tsm.finish();
+}
+
+#[test]
+fn a_reader_that_hands_on_what_it_has_not_copied_hands_on_what_was_exported() {
+    let dir = scratch();
+    points(dir.path(), 300_000);
+    let (root, file) = (dir.path().to_str().unwrap(), dir.path().join("a.lp"));
+    cat(&["-o", file.to_str().unwrap(), root]).ok();
+    let wanted = fs::read(&file).unwrap();
+    assert!(wanted.len() > 10_000_000);
+    let mut child = Command::new(program("tsm-cat"))
+        .arg(root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let (mut held, holder) = io::pipe().unwrap();
+    // As much as somebody may hold on to who has not copied it.
+    let most = fcntl_setpipe_size(&holder, 1 << 20).unwrap();
+    let mut all = Vec::new();
+    loop {
+        let (mut moved, mut is_end) = (0, false);
+        while moved < most / 2 && !is_end {
+            let n = splice(&stdout, None, &holder, None, most / 4, SpliceFlags::empty()).unwrap();
+            moved += n;
+            is_end = n == 0;
+        }
+        // Others come, and go on while nobody looks.
+        std::thread::sleep(Duration::from_millis(5));
+        let mut some = vec![0; moved];
+        held.read_exact(&mut some).unwrap();
+        all.extend(some);
+        if is_end {
+            break;
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(wanted == all);
 }
