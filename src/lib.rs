@@ -1,7 +1,7 @@
 //! lineflow moves time series out of InfluxDB 1.x storage files into every server with the InfluxDB write API.
 //!
 //! The programs in `src/bin` are thin; this library is the machine. Dependencies point one way:
-//! `bin -> cli -> export, filter, route, post -> rate -> lp, tsm, http -> rows`.
+//! `bin -> cli -> export, filter, route, post -> rate -> lp, tsm, http -> rows, pages`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;

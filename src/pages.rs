@@ -13,14 +13,14 @@ use std::collections::VecDeque;
 use std::fs;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions};
 
 /// A large page, on all machines whose small ones have 4 KiB.
 const LARGE: usize = 2 << 20;
 /// So many of them may be there at a time.
-const MOST: usize = 8;
+const MOST: usize = 6;
 /// What a pipe holds at most, unless somebody else has made it larger.
 const PIPE: usize = 1 << 20;
 /// What Linux says of its large pages: how large they are, and who gets them.
@@ -34,8 +34,16 @@ const SYSTEM: &str = "/sys/kernel/mm/transparent_hugepage";
 pub struct Supply {
     /// How much has been given away. All pages that are there hold it.
     given: Arc<AtomicUsize>,
-    /// With how much had been given away by then.
-    spent: Mutex<VecDeque<(usize, Page)>>,
+    idle: Mutex<Idle>,
+}
+
+/// Pages that nobody has.
+#[derive(Debug, Default)]
+struct Idle {
+    /// Perhaps with room.
+    begun: Vec<Page>,
+    /// Without, and how much had been given away when that was seen.
+    spent: VecDeque<(usize, Page)>,
 }
 
 impl Supply {
@@ -47,13 +55,19 @@ impl Supply {
         (is_large && is_ours).then(Self::default)
     }
 
-    /// A new page, all of it free.
-    pub fn page(&self) -> Option<Page> {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A page of which so much is free.
+    pub fn page(&self, room: usize) -> Option<Page> {
+        let mut idle = self.idle();
         let given = self.given.load(Ordering::Relaxed);
+        while let Some(page) = idle.begun.pop() {
+            if page.free().len() >= room {
+                return Some(page);
+            }
+            idle.spent.push_back((given, page));
+        }
         let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
-        if spent.front().is_some_and(is_passed_on) {
-            spent.pop_front();
+        if idle.spent.front().is_some_and(is_passed_on) {
+            idle.spent.pop_front();
         }
         if Arc::strong_count(&self.given) > MOST {
             return None;
@@ -70,10 +84,18 @@ impl Supply {
         })
     }
 
-    /// Have a page back that is of no more use.
+    /// Have a page back.
     pub fn take_back(&self, page: Page) {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.push_back((self.given.load(Ordering::Relaxed), page));
+        self.idle().begun.push(page);
+    }
+
+    /// Give back to the system what nobody has.
+    pub fn release(&self) {
+        *self.idle() = Idle::default();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,11 +127,6 @@ impl Page {
             .fetch_add(self.free.start - from, Ordering::Relaxed);
         Given(&self.memory[from..self.free.start])
     }
-
-    /// How much memory it takes, whatever has been given away.
-    pub fn size(&self) -> usize {
-        LARGE
-    }
 }
 
 /// Bytes that are never written again, not even when the memory is given back: who is given them need not copy them.
@@ -134,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_was_given_is_not_free_and_what_is_free_is_not_given() {
-        let mut page = Supply::default().page().unwrap();
+        let mut page = Supply::default().page(LARGE).unwrap();
         assert_eq!(LARGE, page.free().len());
         assert_eq!(0, page.free().as_ptr().align_offset(LARGE));
         page.free_mut()[..6].copy_from_slice(b"abcdef");
@@ -148,23 +165,52 @@ mod tests {
     #[test]
     fn no_more_than_a_few_are_there_at_a_time() {
         let supply = Supply::default();
-        let mut all: Vec<_> = std::iter::from_fn(|| supply.page()).collect();
+        let mut all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
         assert_eq!(MOST, all.len());
         all.pop();
-        assert!(supply.page().is_some());
+        assert!(supply.page(1).is_some());
+    }
+
+    #[test]
+    fn what_is_left_of_a_page_is_used_as_long_as_it_suffices() {
+        let supply = Supply::default();
+        let mut page = supply.page(LARGE).unwrap();
+        page.give(LARGE - 10);
+        supply.take_back(page);
+        let page = supply.page(10).unwrap();
+        assert_eq!(10, page.free().len());
+        supply.take_back(page);
+        assert_eq!(LARGE, supply.page(11).unwrap().free().len());
+        // It will not do any more.
+        assert_eq!(LARGE, supply.page(1).unwrap().free().len());
     }
 
     #[test]
     fn one_that_is_spent_is_there_until_a_pipe_has_passed_it_on() {
         let supply = Supply::default();
-        let mut all: Vec<_> = std::iter::from_fn(|| supply.page()).collect();
-        all.drain(..2).for_each(|page| supply.take_back(page));
-        assert!(supply.page().is_none());
+        let mut all: Vec<_> = std::iter::from_fn(|| supply.page(LARGE)).collect();
+        for mut page in all.drain(..2) {
+            page.give(1);
+            supply.take_back(page);
+        }
+        assert!(supply.page(LARGE).is_none());
         all[0].give(PIPE - 1);
-        assert!(supply.page().is_none());
+        assert!(supply.page(LARGE).is_none());
         all[1].give(1);
         // One for one.
-        let new = [supply.page(), supply.page()];
-        assert!(new.iter().all(Option::is_some) && supply.page().is_none());
+        let new = [supply.page(LARGE), supply.page(LARGE)];
+        assert!(new.iter().all(Option::is_some) && supply.page(LARGE).is_none());
+    }
+
+    #[test]
+    fn what_nobody_has_can_be_given_back_at_once() {
+        let supply = Supply::default();
+        let all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
+        for (i, mut page) in all.into_iter().enumerate() {
+            page.give(i % 2 * LARGE);
+            supply.take_back(page);
+        }
+        supply.release();
+        assert_eq!(1, Arc::strong_count(&supply.given));
     }
 }

@@ -4,7 +4,6 @@
 //! Only the shard at work is open, and the one before as long as units of it are under way; the logs of two shards
 //! are never in memory together.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,25 +75,25 @@ struct Work {
     piece: Piece,
 }
 
-/// Buffers to be used again, that longest unused first: the last one may still be in the cache of another processor.
+/// Buffers to be used again, the last one first: of large pages few are in use then.
 #[derive(Debug, Default)]
 struct Pool {
     /// Where new texts are, as long as it has any pages.
     supply: Option<Supply>,
-    texts: Mutex<VecDeque<Buffer>>,
-    units: Mutex<VecDeque<Unit>>,
+    texts: Mutex<Vec<Buffer>>,
+    units: Mutex<Vec<Unit>>,
 }
 
-fn taken<T>(pool: &Mutex<VecDeque<T>>) -> Option<T> {
+fn taken<T>(pool: &Mutex<Vec<T>>) -> Option<T> {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-    pool.pop_front()
+    pool.pop()
 }
 
-fn given<T>(pool: &Mutex<VecDeque<T>>, buffer: T, size: impl Fn(&T) -> usize) {
+fn given<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
     let (own, held) = (size(&buffer), pool.iter().map(&size).sum::<usize>());
     if own <= KEPT.0 && own + held <= KEPT.1 {
-        pool.push_back(buffer);
+        pool.push(buffer);
     }
 }
 
@@ -136,10 +135,16 @@ pub fn run<E: Send>(
 
 impl Pool {
     fn text(&self) -> Buffer {
-        taken(&self.texts).unwrap_or_else(|| {
-            let page = self.supply.as_ref().and_then(Supply::page);
-            Buffer::in_page(page)
-        })
+        let page = self.supply.as_ref().and_then(|supply| supply.page(PART));
+        match page {
+            None => self.own_text(),
+            page => Buffer::in_page(page),
+        }
+    }
+
+    /// A text that takes no more memory than it needs.
+    fn own_text(&self) -> Buffer {
+        taken(&self.texts).unwrap_or_default()
     }
 
     fn unit(&self) -> Unit {
@@ -149,11 +154,17 @@ impl Pool {
     /// Have a text to use again.
     fn recycle(&self, mut text: Buffer) {
         text.clear();
-        if text.has_room(PART) {
-            given(&self.texts, text, Buffer::capacity);
-        } else if let (Some(supply), Some(page)) = (&self.supply, text.into_page()) {
-            supply.take_back(page);
+        match (&self.supply, text.take_page()) {
+            (Some(supply), Some(page)) => supply.take_back(page),
+            _ => given(&self.texts, text, Buffer::capacity),
         }
+    }
+
+    /// Give back what is not in use: all memory is needed elsewhere.
+    fn release(&self) {
+        self.supply.iter().for_each(Supply::release);
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.clear();
     }
 
     fn recycle_unit(&self, mut unit: Unit) {
@@ -174,9 +185,17 @@ fn worked(
         unit,
         mut piece,
     } = work;
+    let is_heavy = unit.widest > BUDGET / 2;
+    if is_heavy {
+        pool.release();
+    }
+    let new_text = || match is_heavy {
+        true => pool.own_text(),
+        false => pool.text(),
+    };
     let mut hand_on = |text: &mut Buffer| {
         let mut part = Piece {
-            text: mem::replace(text, pool.text()),
+            text: mem::replace(text, new_text()),
             done: piece.done,
             sure: piece.sure,
             ..Piece::default()
@@ -186,7 +205,7 @@ fn worked(
         let _ = parts.put(Event::Piece(part));
     };
     // Only now: the fewer texts there are, the sooner memory is used again.
-    piece.text = pool.text();
+    piece.text = new_text();
     let mut out = Outlet::new(&mut piece.text, &mut hand_on);
     let done = worker.run(&unit, &shard, options, &mut out, &mut piece.report);
     piece.failed = done.err();

@@ -68,7 +68,7 @@ struct Deletion {
 impl<'a> Reader<'a> {
     /// One that has numbers for keys from there, and pages from there if there is much to read.
     pub fn new(keys: &'a Keys, supply: Option<&Supply>) -> Self {
-        let buffer = || Buffer::in_page(supply.and_then(Supply::page));
+        let buffer = || Buffer::in_page(supply.and_then(|supply| supply.page(1)));
         Self {
             keys,
             packed: buffer(),
