@@ -327,18 +327,19 @@ fn no_shard(path: &Path) -> Error {
             enumerate(names.map(|name| name.display().to_string()))
         )
     };
-    let logs = files.iter().any(|file| segment_id(file).is_some())
-        || folders.iter().any(|dir| holds_segments(dir));
-    let hint = if logs {
-        " (these are logs: name the data directory, and this one with --wal-dir)"
+    let hint = if holds_logs(path, Level::Data) {
+        " (these are logs: name the data directory, and the folder of all logs with --wal-dir)"
     } else {
         ""
     };
     Error::Missing(format!("{}: holds no shard; {what}{hint}", path.display()))
 }
 
-fn holds_segments(folder: &Path) -> bool {
-    list(folder).is_ok_and(|(_, files)| files.iter().any(|file| segment_id(file).is_some()))
+/// Whether a folder, which may be one of this level, holds segments of logs.
+fn holds_logs(folder: &Path, level: Level) -> bool {
+    let (folders, files) = list(folder).unwrap_or_default();
+    files.iter().any(|file| segment_id(file).is_some())
+        || level != Level::Shard && folders.iter().any(|dir| holds_logs(dir, level.below()))
 }
 
 /// The number of a log segment; `None` if the name is not one of a segment.
@@ -385,7 +386,10 @@ fn height(path: &Path) -> Result<Option<Level>, Error> {
             return Ok(Some(level));
         }
         // A shard that has been written to the log only may have an empty folder here.
-        let hollow = |dir: &PathBuf| list(dir).is_ok_and(|(folders, _)| folders.is_empty());
+        let hollow = |dir: &PathBuf| {
+            let is_flat = list(dir).is_ok_and(|(folders, _)| folders.is_empty());
+            is_flat && !holds_logs(dir, Level::Shard)
+        };
         if weak.is_none() && next.iter().filter(numbered).any(hollow) {
             weak = Some(level);
         }
@@ -528,7 +532,9 @@ mod tests {
             said("")
         );
         assert!(said("a").ends_with("it holds b.txt"));
-        assert!(said("logs/db/rp/1").contains("--wal-dir"));
+        for path in ["logs", "logs/db", "logs/db/rp", "logs/db/rp/1"] {
+            assert!(said(path).contains("--wal-dir"), "{}", said(path));
+        }
         assert!(said("none").ends_with("none: does not exist; beside it there is a, logs, c"));
     }
 
