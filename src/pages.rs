@@ -19,8 +19,6 @@ use memmap2::{MmapMut, MmapOptions};
 
 /// A large page, on all machines whose small ones have 4 KiB.
 const LARGE: usize = 2 << 20;
-/// So many of them may be there at a time.
-const MOST: usize = 6;
 /// What a pipe holds at most, unless somebody else has made it larger.
 const PIPE: usize = 1 << 20;
 /// What Linux says of its large pages: how large they are, and who gets them.
@@ -28,10 +26,13 @@ const SYSTEM: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// Whoever asks gets a page, unless many are there.
 ///
-/// One that is spent is given back to the system when a new one is asked for, and not before the pipe has passed on what
-/// it was given of it. So it is free at once, and the new one is the same, which is in the cache of the processor.
-#[derive(Debug, Default)]
+/// One that is spent is given back to the system when a new one is asked for, and while there may be more not before the
+/// pipe has passed on what it was given of it. So it is free at once, and the new one is the same, which is in the cache
+/// of the processor.
+#[derive(Debug)]
 pub struct Supply {
+    /// So many pages may be there at a time.
+    most: usize,
     /// How much has been given away. All pages that are there hold it.
     given: Arc<AtomicUsize>,
     idle: Mutex<Idle>,
@@ -47,12 +48,22 @@ struct Idle {
 }
 
 impl Supply {
-    /// `None` where the system has no large pages for us: in others all this is slower than a copy.
-    pub fn of_system() -> Option<Self> {
+    /// One of so many pages at a time.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            given: Arc::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// One of so many pages at a time, `None` where the system has no large pages for us: in others all this is slower
+    /// than a copy.
+    pub fn of_system(most: usize) -> Option<Self> {
         let says = |name: &str| fs::read_to_string(format!("{SYSTEM}/{name}")).ok();
         let is_large = says("hpage_pmd_size")?.trim() == LARGE.to_string();
         let is_ours = !says("enabled")?.contains("[never]");
-        (is_large && is_ours).then(Self::default)
+        (is_large && is_ours).then(|| Self::new(most))
     }
 
     /// A page of which so much is free.
@@ -65,11 +76,12 @@ impl Supply {
             }
             idle.spent.push_back((given, page));
         }
+        let is_full = || Arc::strong_count(&self.given) > self.most;
         let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
-        if idle.spent.front().is_some_and(is_passed_on) {
+        if is_full() || idle.spent.front().is_some_and(is_passed_on) {
             idle.spent.pop_front();
         }
-        if Arc::strong_count(&self.given) > MOST {
+        if is_full() {
             return None;
         }
         // It begins at a multiple of its size. What is not touched is not there.
@@ -151,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_was_given_is_not_free_and_what_is_free_is_not_given() {
-        let mut page = Supply::default().page(LARGE).unwrap();
+        let mut page = Supply::new(6).page(LARGE).unwrap();
         assert_eq!(LARGE, page.free().len());
         assert_eq!(0, page.free().as_ptr().align_offset(LARGE));
         page.free_mut()[..6].copy_from_slice(b"abcdef");
@@ -164,16 +176,16 @@ mod tests {
 
     #[test]
     fn no_more_than_a_few_are_there_at_a_time() {
-        let supply = Supply::default();
+        let supply = Supply::new(6);
         let mut all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
-        assert_eq!(MOST, all.len());
+        assert_eq!(6, all.len());
         all.pop();
         assert!(supply.page(1).is_some());
     }
 
     #[test]
     fn what_is_left_of_a_page_is_used_as_long_as_it_suffices() {
-        let supply = Supply::default();
+        let supply = Supply::new(6);
         let mut page = supply.page(LARGE).unwrap();
         page.give(LARGE - 10);
         supply.take_back(page);
@@ -186,25 +198,40 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_spent_is_there_until_a_pipe_has_passed_it_on() {
-        let supply = Supply::default();
-        let mut all: Vec<_> = std::iter::from_fn(|| supply.page(LARGE)).collect();
-        for mut page in all.drain(..2) {
+    fn one_that_is_spent_is_there_until_a_pipe_has_passed_it_on_or_there_would_be_too_many() {
+        let supply = Supply::new(6);
+        let there = || Arc::strong_count(&supply.given) - 1;
+        let mut all: Vec<_> = (0..2).filter_map(|_| supply.page(LARGE)).collect();
+        for mut page in all.drain(..) {
             page.give(1);
             supply.take_back(page);
         }
-        assert!(supply.page(LARGE).is_none());
-        all[0].give(PIPE - 1);
-        assert!(supply.page(LARGE).is_none());
-        all[1].give(1);
+        all.extend(supply.page(LARGE));
+        assert_eq!(3, there());
+        all[0].give(PIPE);
         // One for one.
-        let new = [supply.page(LARGE), supply.page(LARGE)];
-        assert!(new.iter().all(Option::is_some) && supply.page(LARGE).is_none());
+        for _ in 0..2 {
+            all.extend(supply.page(LARGE));
+            assert_eq!(3, there());
+        }
+        all.extend(std::iter::from_fn(|| supply.page(LARGE)));
+        assert_eq!(6, there());
+        for mut page in all {
+            page.give(1);
+            supply.take_back(page);
+        }
+        // Nothing is given any more, and all are spent.
+        for _ in 0..20 {
+            let mut page = supply.page(LARGE).unwrap();
+            page.give(1);
+            supply.take_back(page);
+            assert_eq!(6, there());
+        }
     }
 
     #[test]
     fn what_nobody_has_can_be_given_back_at_once() {
-        let supply = Supply::default();
+        let supply = Supply::new(6);
         let all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
         for (i, mut page) in all.into_iter().enumerate() {
             page.give(i % 2 * LARGE);

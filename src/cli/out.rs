@@ -182,7 +182,7 @@ mod tests {
 
     /// A page that begins with so many of this byte.
     fn filled(byte: u8, n: usize) -> Page {
-        let mut page = Supply::default().page(1).unwrap();
+        let mut page = Supply::new(6).page(1).unwrap();
         page.free_mut()[..n].fill(byte);
         page
     }
@@ -194,6 +194,7 @@ mod tests {
         (OwnedFd::from(reader).into(), out)
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_a_pipe_was_given_is_kept_for_whoever_has_it() {
         let ((mut reader, mut out), (mut held, holder)) = (pipe(), io::pipe().unwrap());

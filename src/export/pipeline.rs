@@ -26,6 +26,11 @@ const BUDGET: usize = 12 << 20;
 /// allocator stays with the thread that it is from.
 const KEPT: (usize, usize) = (4 << 20, 32 << 20);
 
+/// Large pages there may be at a time: for each thread one, and some for texts that wait; in all what memory allows.
+fn pages(jobs: usize) -> usize {
+    (jobs + 4).min(12)
+}
+
 /// How to go about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Means {
@@ -109,7 +114,9 @@ pub fn run<E: Send>(
     // What is compressed is little.
     let is_given = means.is_piped && means.level.is_none();
     let pool = Pool {
-        supply: is_given.then(Supply::of_system).flatten(),
+        supply: is_given
+            .then(|| Supply::of_system(pages(means.jobs.get())))
+            .flatten(),
         ..Pool::default()
     };
     let walk = |feed: &Feed<'_, Work, Event>| {

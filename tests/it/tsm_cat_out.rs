@@ -1,13 +1,11 @@
 //! tsm-cat into a file: under its name when it is complete, and else not at all.
 
 use std::fs;
-use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use rustix::process::Signal;
 
 use crate::forge::disk::{Block, Choice, Column, T, Tsm, shard, tsm_path};
@@ -269,8 +267,12 @@ fn points(root: &Path, count: i64) {
     tsm.finish();
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_reader_that_hands_on_what_it_has_not_copied_hands_on_what_was_exported() {
+    use std::io::{self, Read};
+
+    use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
     let dir = scratch();
     points(dir.path(), 300_000);
     let (root, file) = (dir.path().to_str().unwrap(), dir.path().join("a.lp"));

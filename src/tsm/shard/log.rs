@@ -19,6 +19,9 @@ const SHARE: u64 = 2;
 /// Bytes of a part that suffice for any log and any number of threads.
 const ENOUGH: u64 = 2 << 20;
 
+/// Large pages, a few for each of few threads: more would take too much memory, and first touches as much time.
+const PAGES: usize = 6;
+
 /// Bytes of a part at least, as far as its segment has them. Each part has chunks of its own for all keys that are in it:
 /// so smaller ones are only for few threads, of which each that waits is many, and for logs that are short.
 fn least(all: u64, jobs: u64) -> u64 {
@@ -53,7 +56,7 @@ impl Shard {
                 self.bear(Trouble::new(path, err), how.keep_going)
             })
         };
-        let supply = (all >= SHORT).then(Supply::of_system).flatten();
+        let supply = (all >= SHORT).then(|| Supply::of_system(PAGES)).flatten();
         if is_alone {
             let mut reader = wal::Reader::new(&keys, supply.as_ref());
             parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
