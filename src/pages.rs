@@ -3,14 +3,14 @@
 //! A pipe that is given memory (`vmsplice`) refers to it until its reader has copied it, and a reader that hands it on in
 //! the same way (`splice`, `tee`) for as long as it likes. So what was given is never written again: pages are written
 //! once, from their beginning to their end, and then given back to the system, which keeps what somebody refers to.
-//! New memory for all that is written would cost more than the copy; in pages of 2 MiB it costs a fraction of it.
+//! New memory for all that is written would cost more than the copy; in pages of 2 MiB it costs a fraction of it. So they
+//! are used only as long as the system has them: it may be set up without, or have no such piece of memory free.
 
 mod buffer;
 
 pub use buffer::Buffer;
 
 use std::collections::VecDeque;
-use std::fs;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ use memmap2::{MmapMut, MmapOptions};
 const LARGE: usize = 2 << 20;
 /// What a pipe holds at most, unless somebody else has made it larger.
 const PIPE: usize = 1 << 20;
-/// What Linux says of its large pages: how large they are, and who gets them.
-const SYSTEM: &str = "/sys/kernel/mm/transparent_hugepage";
+/// Whoever was not given a large page so often need not ask again.
+const MISSES: usize = 4;
 
 /// Whoever asks gets a page, unless many are there.
 ///
@@ -33,6 +33,8 @@ const SYSTEM: &str = "/sys/kernel/mm/transparent_hugepage";
 pub struct Supply {
     /// So many pages may be there at a time.
     most: usize,
+    /// Pages that the system has put together of small ones will do.
+    is_content: bool,
     /// How much has been given away. All pages that are there hold it.
     given: Arc<AtomicUsize>,
     idle: Mutex<Idle>,
@@ -45,55 +47,45 @@ struct Idle {
     begun: Vec<Page>,
     /// Without, and how much had been given away when that was seen.
     spent: VecDeque<(usize, Page)>,
+    /// How often the system had no large page.
+    misses: usize,
 }
 
 impl Supply {
-    /// One of so many pages at a time.
-    pub fn new(most: usize) -> Self {
+    /// One of so many pages at a time, and of none where the system has no large ones: in others all this is slower than
+    /// a copy.
+    pub fn large(most: usize) -> Self {
         Self {
             most,
+            is_content: false,
             given: Arc::default(),
             idle: Mutex::default(),
         }
     }
 
-    /// One of so many pages at a time, `None` where the system has no large pages for us: in others all this is slower
-    /// than a copy.
-    pub fn of_system(most: usize) -> Option<Self> {
-        let says = |name: &str| fs::read_to_string(format!("{SYSTEM}/{name}")).ok();
-        let is_large = says("hpage_pmd_size")?.trim() == LARGE.to_string();
-        let is_ours = !says("enabled")?.contains("[never]");
-        (is_large && is_ours).then(|| Self::new(most))
+    /// One of so many pages at a time, wherever that is.
+    #[cfg(test)]
+    pub fn any(most: usize) -> Self {
+        Self {
+            is_content: true,
+            ..Self::large(most)
+        }
     }
 
     /// A page of which so much is free.
     pub fn page(&self, room: usize) -> Option<Page> {
-        let mut idle = self.idle();
-        let given = self.given.load(Ordering::Relaxed);
-        while let Some(page) = idle.begun.pop() {
-            if page.free().len() >= room {
-                return Some(page);
-            }
-            idle.spent.push_back((given, page));
+        let given = match self.idle().page(room, self.most, &self.given) {
+            Next::Begun(page) => return Some(page),
+            Next::New(given) => given,
+            Next::None => return None,
+        };
+        // The first touch takes its time: nobody is to wait for it.
+        let mut page = Page::map(given)?;
+        if self.is_content || page.is_large() {
+            return Some(page);
         }
-        let is_full = || Arc::strong_count(&self.given) > self.most;
-        let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
-        if is_full() || idle.spent.front().is_some_and(is_passed_on) {
-            idle.spent.pop_front();
-        }
-        if is_full() {
-            return None;
-        }
-        // It begins at a multiple of its size. What is not touched is not there.
-        let memory = MmapOptions::new().len(2 * LARGE).map_anon().ok()?;
-        let start = memory.as_ptr().align_offset(LARGE).min(LARGE);
-        #[cfg(target_os = "linux")]
-        let _ = memory.advise_range(memmap2::Advice::HugePage, start, LARGE);
-        Some(Page {
-            memory,
-            free: start..start + LARGE,
-            given: Arc::clone(&self.given),
-        })
+        self.idle().misses += 1;
+        None
     }
 
     /// Have a page back.
@@ -111,6 +103,36 @@ impl Supply {
     }
 }
 
+/// What there is for whoever asks.
+enum Next {
+    Begun(Page),
+    /// One may be made, of which this is a part.
+    New(Arc<AtomicUsize>),
+    None,
+}
+
+impl Idle {
+    /// What there is for whoever wants so much room, if there may be so many pages.
+    fn page(&mut self, room: usize, most: usize, all: &Arc<AtomicUsize>) -> Next {
+        let given = all.load(Ordering::Relaxed);
+        while let Some(page) = self.begun.pop() {
+            if page.free().len() >= room {
+                return Next::Begun(page);
+            }
+            self.spent.push_back((given, page));
+        }
+        let is_full = || Arc::strong_count(all) > most;
+        let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
+        if is_full() || self.spent.front().is_some_and(is_passed_on) {
+            self.spent.pop_front();
+        }
+        match is_full() || self.misses >= MISSES {
+            true => Next::None,
+            false => Next::New(Arc::clone(all)),
+        }
+    }
+}
+
 /// Memory that is written once.
 #[derive(Debug)]
 pub struct Page {
@@ -121,6 +143,38 @@ pub struct Page {
 }
 
 impl Page {
+    /// New memory, which is not there before it is touched.
+    fn map(given: Arc<AtomicUsize>) -> Option<Self> {
+        // It begins at a multiple of its size.
+        let memory = MmapOptions::new().len(2 * LARGE).map_anon().ok()?;
+        let start = memory.as_ptr().align_offset(LARGE).min(LARGE);
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise_range(memmap2::Advice::HugePage, start, LARGE);
+        Some(Self {
+            memory,
+            free: start..start + LARGE,
+            given,
+        })
+    }
+
+    /// Whether the system has made it of one piece: then all of it is there once its beginning is.
+    #[cfg(target_os = "linux")]
+    fn is_large(&mut self) -> bool {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let faults = || getrusage(UsageWho::RUSAGE_THREAD).map(|usage| usage.minor_page_faults());
+        let mut touch = |at: usize| self.free_mut()[at] = 0;
+        touch(0);
+        let before = faults();
+        touch(LARGE / 2);
+        before.is_ok() && before == faults()
+    }
+
+    /// Nobody else knows how to make use of it.
+    #[cfg(not(target_os = "linux"))]
+    fn is_large(&mut self) -> bool {
+        false
+    }
+
     /// What has not been given away; zero where nobody has written.
     pub fn free(&self) -> &[u8] {
         self.memory.get(self.free.clone()).unwrap_or_default()
@@ -163,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_was_given_is_not_free_and_what_is_free_is_not_given() {
-        let mut page = Supply::new(6).page(LARGE).unwrap();
+        let mut page = Supply::any(6).page(LARGE).unwrap();
         assert_eq!(LARGE, page.free().len());
         assert_eq!(0, page.free().as_ptr().align_offset(LARGE));
         page.free_mut()[..6].copy_from_slice(b"abcdef");
@@ -176,7 +230,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_few_are_there_at_a_time() {
-        let supply = Supply::new(6);
+        let supply = Supply::any(6);
         let mut all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
         assert_eq!(6, all.len());
         all.pop();
@@ -185,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_page_is_used_as_long_as_it_suffices() {
-        let supply = Supply::new(6);
+        let supply = Supply::any(6);
         let mut page = supply.page(LARGE).unwrap();
         page.give(LARGE - 10);
         supply.take_back(page);
@@ -199,7 +253,7 @@ mod tests {
 
     #[test]
     fn one_that_is_spent_is_there_until_a_pipe_has_passed_it_on_or_there_would_be_too_many() {
-        let supply = Supply::new(6);
+        let supply = Supply::any(6);
         let there = || Arc::strong_count(&supply.given) - 1;
         let mut all: Vec<_> = (0..2).filter_map(|_| supply.page(LARGE)).collect();
         for mut page in all.drain(..) {
@@ -229,9 +283,35 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_system_without_large_pages_is_asked_a_few_times_only() {
+        rustix::thread::disable_transparent_huge_pages(true).unwrap();
+        let supply = Supply::large(6);
+        for asked in 1..10 {
+            assert!(supply.page(1).is_none());
+            assert_eq!(asked.min(MISSES), supply.idle().misses);
+            assert_eq!(1, Arc::strong_count(&supply.given));
+        }
+        rustix::thread::disable_transparent_huge_pages(false).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_of_small_pages_is_known_as_such() {
+        let mut page = Supply::any(6).page(1).unwrap();
+        let small = page.memory.as_ptr().align_offset(LARGE).min(LARGE);
+        page.memory
+            .advise_range(memmap2::Advice::NoHugePage, small, LARGE)
+            .unwrap();
+        assert!(!page.is_large());
+        // What is there already looks like a large one.
+        assert!(page.is_large());
+    }
+
     #[test]
     fn what_nobody_has_can_be_given_back_at_once() {
-        let supply = Supply::new(6);
+        let supply = Supply::any(6);
         let all: Vec<_> = std::iter::from_fn(|| supply.page(1)).collect();
         for (i, mut page) in all.into_iter().enumerate() {
             page.give(i % 2 * LARGE);

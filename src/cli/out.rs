@@ -182,7 +182,7 @@ mod tests {
 
     /// A page that begins with so many of this byte.
     fn filled(byte: u8, n: usize) -> Page {
-        let mut page = Supply::new(6).page(1).unwrap();
+        let mut page = Supply::any(6).page(1).unwrap();
         page.free_mut()[..n].fill(byte);
         page
     }

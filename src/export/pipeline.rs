@@ -114,9 +114,7 @@ pub fn run<E: Send>(
     // What is compressed is little.
     let is_given = means.is_piped && means.level.is_none();
     let pool = Pool {
-        supply: is_given
-            .then(|| Supply::of_system(pages(means.jobs.get())))
-            .flatten(),
+        supply: is_given.then(|| Supply::large(pages(means.jobs.get()))),
         ..Pool::default()
     };
     let walk = |feed: &Feed<'_, Work, Event>| {

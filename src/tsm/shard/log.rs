@@ -56,7 +56,7 @@ impl Shard {
                 self.bear(Trouble::new(path, err), how.keep_going)
             })
         };
-        let supply = (all >= SHORT).then(|| Supply::of_system(PAGES)).flatten();
+        let supply = (all >= SHORT).then(|| Supply::large(PAGES));
         if is_alone {
             let mut reader = wal::Reader::new(&keys, supply.as_ref());
             parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
