@@ -4,13 +4,15 @@
 //! the same way (`splice`, `tee`) for as long as it likes. So what was given is never written again: pages are written
 //! once, from their beginning to their end, and then given back to the system, which keeps what somebody refers to.
 //! New memory for all that is written would cost more than the copy; in pages of 2 MiB it costs a fraction of it. So they
-//! are used only as long as the system has them: it may be set up without, or have no such piece of memory free.
+//! are used only as long as the system has them: it may be set up without, or have no such piece of memory free. A reader
+//! that keeps a few bytes for long without copying them keeps all of their page.
 
 mod buffer;
 
 pub use buffer::Buffer;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memmap2::{MmapMut, MmapOptions};
 
 /// A large page, on all machines whose small ones have 4 KiB.
-const LARGE: usize = 2 << 20;
+pub const LARGE: usize = 2 << 20;
 /// What a pipe holds at most, unless somebody else has made it larger.
 const PIPE: usize = 1 << 20;
-/// Whoever was not given a large page so often need not ask again.
+/// Whoever was not given a large page so often, one time after the other, need not ask again.
 const MISSES: usize = 4;
 
 /// Whoever asks gets a page, unless many are there.
@@ -33,8 +35,8 @@ const MISSES: usize = 4;
 pub struct Supply {
     /// So many pages may be there at a time.
     most: usize,
-    /// Pages that the system has put together of small ones will do.
-    is_content: bool,
+    /// Memory that is no large page will do, as tests have it.
+    takes_small: bool,
     /// How much has been given away. All pages that are there hold it.
     given: Arc<AtomicUsize>,
     idle: Mutex<Idle>,
@@ -47,7 +49,7 @@ struct Idle {
     begun: Vec<Page>,
     /// Without, and how much had been given away when that was seen.
     spent: VecDeque<(usize, Page)>,
-    /// How often the system had no large page.
+    /// How often the system had no large page, since it had one.
     misses: usize,
 }
 
@@ -57,7 +59,7 @@ impl Supply {
     pub fn large(most: usize) -> Self {
         Self {
             most,
-            is_content: false,
+            takes_small: false,
             given: Arc::default(),
             idle: Mutex::default(),
         }
@@ -67,25 +69,24 @@ impl Supply {
     #[cfg(test)]
     pub fn any(most: usize) -> Self {
         Self {
-            is_content: true,
+            takes_small: true,
             ..Self::large(most)
         }
     }
 
     /// A page of which so much is free.
     pub fn page(&self, room: usize) -> Option<Page> {
-        let given = match self.idle().page(room, self.most, &self.given) {
+        let next = self.idle().page(room, self.most, &self.given);
+        // What takes its time nobody is to wait for: giving back, and the first touch.
+        let (given, old) = match next {
             Next::Begun(page) => return Some(page),
-            Next::New(given) => given,
-            Next::None => return None,
+            Next::New(given, old) => (given, old),
         };
-        // The first touch takes its time: nobody is to wait for it.
-        let mut page = Page::map(given)?;
-        if self.is_content || page.is_large() {
-            return Some(page);
-        }
-        self.idle().misses += 1;
-        None
+        drop(old);
+        let mut page = Page::map(given?)?;
+        let will_do = self.takes_small || page.is_large();
+        self.idle().had(will_do);
+        will_do.then_some(page)
     }
 
     /// Have a page back.
@@ -95,7 +96,10 @@ impl Supply {
 
     /// Give back to the system what nobody has.
     pub fn release(&self) {
-        *self.idle() = Idle::default();
+        let mut idle = self.idle();
+        let all = (mem::take(&mut idle.begun), mem::take(&mut idle.spent));
+        drop(idle);
+        drop(all);
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -106,9 +110,8 @@ impl Supply {
 /// What there is for whoever asks.
 enum Next {
     Begun(Page),
-    /// One may be made, of which this is a part.
-    New(Arc<AtomicUsize>),
-    None,
+    /// A part of all that were given away, if there may be a new one, and one to give back before.
+    New(Option<Arc<AtomicUsize>>, Option<Page>),
 }
 
 impl Idle {
@@ -121,15 +124,19 @@ impl Idle {
             }
             self.spent.push_back((given, page));
         }
-        let is_full = || Arc::strong_count(all) > most;
+        let there = Arc::strong_count(all) - 1;
         let is_passed_on = |(at, _): &(usize, Page)| given.wrapping_sub(*at) >= PIPE;
-        if is_full() || self.spent.front().is_some_and(is_passed_on) {
-            self.spent.pop_front();
-        }
-        match is_full() || self.misses >= MISSES {
-            true => Next::None,
-            false => Next::New(Arc::clone(all)),
-        }
+        let old = match self.spent.front() {
+            Some(page) if there >= most || is_passed_on(page) => self.spent.pop_front(),
+            _ => None,
+        };
+        let is_new = there < most + usize::from(old.is_some()) && self.misses < MISSES;
+        Next::New(is_new.then(|| Arc::clone(all)), old.map(|(_, page)| page))
+    }
+
+    /// The system had a large page, or none.
+    fn had(&mut self, one: bool) {
+        self.misses = if one { 0 } else { self.misses + 1 };
     }
 }
 
@@ -162,11 +169,10 @@ impl Page {
     fn is_large(&mut self) -> bool {
         use nix::sys::resource::{UsageWho, getrusage};
         let faults = || getrusage(UsageWho::RUSAGE_THREAD).map(|usage| usage.minor_page_faults());
-        let mut touch = |at: usize| self.free_mut()[at] = 0;
-        touch(0);
         let before = faults();
-        touch(LARGE / 2);
-        before.is_ok() && before == faults()
+        let free = self.free_mut();
+        (free[0], free[LARGE / 2]) = (0, 0);
+        matches!((before, faults()), (Ok(before), Ok(after)) if after == before + 1)
     }
 
     /// Nobody else knows how to make use of it.
@@ -203,11 +209,6 @@ impl<'a> Given<'a> {
     /// The bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.0
-    }
-
-    /// Those behind the first `n`.
-    pub fn behind(self, n: usize) -> Self {
-        Self(self.0.get(n..).unwrap_or_default())
     }
 }
 
@@ -305,8 +306,8 @@ mod tests {
             .advise_range(memmap2::Advice::NoHugePage, small, LARGE)
             .unwrap();
         assert!(!page.is_large());
-        // What is there already looks like a large one.
-        assert!(page.is_large());
+        // What is there already is not known as anything.
+        assert!(!page.is_large());
     }
 
     #[test]

@@ -26,6 +26,7 @@ const STDOUT: &str = "standard output";
 pub struct Out {
     file: File,
     is_pipe: bool,
+    takes_gifts: bool,
     /// What messages call it.
     name: Cow<'static, str>,
     buf: Vec<u8>,
@@ -48,8 +49,11 @@ impl Out {
 
     fn new(file: File, name: Cow<'static, str>) -> Self {
         let kind = file.metadata().map(|data| data.file_type());
+        let is_pipe = kind.is_ok_and(|kind| kind.is_fifo());
         Self {
-            is_pipe: kind.is_ok_and(|kind| kind.is_fifo()),
+            is_pipe,
+            // Not everybody may give, and not every system can: nothing is enough to find out.
+            takes_gifts: is_pipe && vmsplice(&file, b"").is_ok(),
             file,
             name,
             buf: Vec::with_capacity(2 * BLOCK),
@@ -67,19 +71,23 @@ impl Out {
 
     /// Wait until a pipe takes some bytes: as many as fit one page are then written without waiting.
     pub fn wait(&self) -> anyhow::Result<()> {
+        loop {
+            signal::check()?;
+            if self.is_ready() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a pipe takes some bytes, within a moment. What cannot be polled can be written.
+    fn is_ready(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         const SLICE: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 100_000_000,
         };
-        loop {
-            signal::check()?;
-            match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&SLICE)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // What cannot be polled can be written.
-                _ => return Ok(()),
-            }
-        }
+        let polled = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&SLICE));
+        !matches!(polled, Ok(0) | Err(rustix::io::Errno::INTR))
     }
 
     /// Append bytes.
@@ -87,7 +95,7 @@ impl Out {
         if bytes.len() >= BLOCK {
             // Not worth a copy.
             self.flush()?;
-            return self.put(bytes).map_err(|err| closed(err, &self.name));
+            return self.put(bytes);
         }
         self.buf.extend_from_slice(bytes);
         if self.buf.len() < BLOCK {
@@ -99,38 +107,27 @@ impl Out {
 
     /// Append bytes that a pipe may keep as they are.
     pub fn give(&mut self, given: Given<'_>) -> anyhow::Result<()> {
-        if !self.is_pipe || given.bytes().len() < BLOCK {
-            return self.write(given.bytes());
+        let mut rest = given.bytes();
+        if !self.takes_gifts || rest.len() < BLOCK {
+            return self.write(rest);
         }
         self.flush()?;
-        self.splice(given).map_err(|err| closed(err, &self.name))
-    }
-
-    #[cfg(target_os = "linux")]
-    fn splice(&self, mut given: Given<'_>) -> io::Result<()> {
-        use nix::errno::Errno;
-        use nix::fcntl::{SpliceFFlags, vmsplice};
-        while !given.bytes().is_empty() {
-            let rest = [io::IoSlice::new(given.bytes())];
-            match vmsplice(&self.file, &rest, SpliceFFlags::empty()) {
-                Ok(n) => given = given.behind(n),
-                Err(Errno::EINTR) => {}
-                Err(err @ Errno::EPIPE) => return Err(err.into()),
-                // Not everybody may, and not every system can.
-                Err(_) => return self.put(given.bytes()),
+        while !rest.is_empty() {
+            match vmsplice(&self.file, rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(closed(err, &self.name));
+                }
+                Err(_) => return self.put(rest),
             }
         }
         Ok(())
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn splice(&self, given: Given<'_>) -> io::Result<()> {
-        self.put(given.bytes())
-    }
-
-    /// Whether a pipe takes it.
-    pub fn is_pipe(&self) -> bool {
-        self.is_pipe
+    /// Whether what is given is not copied.
+    pub fn takes_gifts(&self) -> bool {
+        self.takes_gifts
     }
 
     /// Append what `print` puts into the buffer.
@@ -143,26 +140,49 @@ impl Out {
         }
     }
 
-    fn put(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut steps = bytes.chunks(if self.is_pipe { STEP } else { usize::MAX });
-        self.progress
-            .suspend(|| steps.try_for_each(|step| (&self.file).write_all(step)))
+    fn put(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let steps = bytes.chunks(if self.is_pipe { STEP } else { usize::MAX });
+        for mut step in steps {
+            while !step.is_empty() {
+                match self.progress.suspend(|| (&self.file).write(step)) {
+                    Ok(0) => return Err(closed(io::ErrorKind::WriteZero.into(), &self.name)),
+                    Ok(n) => step = step.get(n..).unwrap_or_default(),
+                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                    // Whoever shares it may have asked not to wait.
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                        while !self.is_ready() {}
+                    }
+                    Err(err) => return Err(closed(err, &self.name)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hand everything to the reader. To be called before any sleep or wait.
     pub fn flush(&mut self) -> anyhow::Result<()> {
-        let result = self.put(&self.buf);
-        self.buf.clear();
-        result.map_err(|err| closed(err, &self.name))?;
+        self.finish()?;
         Ok(signal::check()?)
     }
 
     /// Flush for the last time, even if a signal has come.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        let result = self.put(&self.buf);
+        let done = self.put(&self.buf);
         self.buf.clear();
-        result.map_err(|err| closed(err, &self.name))
+        done
     }
+}
+
+#[cfg(target_os = "linux")]
+fn vmsplice(pipe: &File, bytes: &[u8]) -> io::Result<usize> {
+    use nix::fcntl::{SpliceFFlags, vmsplice};
+    let flags = SpliceFFlags::empty();
+    Ok(vmsplice(pipe, &[io::IoSlice::new(bytes)], flags)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn vmsplice(_: &File, _: &[u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn closed(err: io::Error, name: &str) -> anyhow::Error {
@@ -190,7 +210,6 @@ mod tests {
     fn pipe() -> (File, Out) {
         let (reader, writer) = io::pipe().unwrap();
         let out = Out::file(OwnedFd::from(writer).into(), "pipe".to_owned());
-        assert!(out.is_pipe());
         (OwnedFd::from(reader).into(), out)
     }
 
@@ -198,6 +217,7 @@ mod tests {
     #[test]
     fn what_a_pipe_was_given_is_kept_for_whoever_has_it() {
         let ((mut reader, mut out), (mut held, holder)) = (pipe(), io::pipe().unwrap());
+        assert!(out.takes_gifts());
         // Less than the pipe holds, so that nobody has to wait.
         let mut page = filled(b'a', BLOCK);
         out.give(page.give(BLOCK)).unwrap();
@@ -223,9 +243,8 @@ mod tests {
         drop(other);
     }
 
-    #[test]
-    fn what_is_given_stands_behind_what_was_written_and_a_slow_reader_gets_all() {
-        let (mut reader, mut out) = pipe();
+    /// Write and give some; what a slow reader gets.
+    fn read_slowly((mut reader, mut out): (File, Out)) {
         let mut all = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -234,6 +253,7 @@ mod tests {
                 out.give(page.give(3 * BLOCK)).unwrap();
                 out.write(b" middle ").unwrap();
                 out.give(page.give(10)).unwrap();
+                out.write(&[b'b'; 5 * BLOCK]).unwrap();
                 out.finish().unwrap();
             });
             let mut some = [0; 1000];
@@ -242,7 +262,23 @@ mod tests {
             }
         });
         let (long, short) = ([b'a'; 3 * BLOCK], [b'a'; 10]);
-        assert!(all == [b"begin ", &long[..], b" middle ", &short].concat());
+        let rest = [b'b'; 5 * BLOCK];
+        assert!(all == [b"begin ", &long[..], b" middle ", &short, &rest].concat());
+    }
+
+    #[test]
+    fn what_is_given_stands_behind_what_was_written_and_a_slow_reader_gets_all() {
+        read_slowly(pipe());
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_of_a_pipe_that_is_not_to_be_waited_for() {
+        for takes_gifts in [false, true] {
+            let (reader, mut out) = pipe();
+            rustix::fs::fcntl_setfl(&out.file, rustix::fs::OFlags::NONBLOCK).unwrap();
+            out.takes_gifts &= takes_gifts;
+            read_slowly((reader, out));
+        }
     }
 
     #[test]
@@ -252,7 +288,7 @@ mod tests {
         let mut page = filled(b'a', 3 * BLOCK);
         out.give(page.give(BLOCK)).unwrap();
         // As where the system refuses.
-        out.is_pipe = true;
+        out.takes_gifts = true;
         out.give(page.give(2 * BLOCK)).unwrap();
         let mut all = Vec::new();
         io::Seek::rewind(&mut file).unwrap();

@@ -60,7 +60,7 @@ impl Listed {
     }
 
     /// Open it; `None` if it has gone meanwhile.
-    pub fn open(&self, disk: &dyn Disk, how: Opening) -> Result<Option<Shard>, Trouble> {
+    pub fn open(&self, disk: &dyn Disk, how: Opening<'_>) -> Result<Option<Shard>, Trouble> {
         shard::open_copies(disk, self.copies.iter().map(|copy| &copy.files), how)
     }
 

@@ -38,8 +38,8 @@ pub struct Means {
     pub jobs: NonZeroUsize,
     /// Level of compression, if the text is to be compressed.
     pub level: Option<u32>,
-    /// Whether texts go into a pipe, which can be given them.
-    pub is_piped: bool,
+    /// Whether texts go to where they can be given away.
+    pub is_given: bool,
 }
 
 /// Something that comes out, in order.
@@ -80,11 +80,12 @@ struct Work {
     piece: Piece,
 }
 
-/// Buffers to be used again, the last one first: of large pages few are in use then.
-#[derive(Debug, Default)]
+/// Memory to be used again.
+#[derive(Debug)]
 struct Pool {
-    /// Where new texts are, as long as it has any pages.
-    supply: Option<Supply>,
+    /// Where logs are read, and new texts are if they are to be given away, as long as it has any.
+    pages: Supply,
+    is_given: bool,
     texts: Mutex<Vec<Buffer>>,
     units: Mutex<Vec<Unit>>,
 }
@@ -94,7 +95,7 @@ fn taken<T>(pool: &Mutex<Vec<T>>) -> Option<T> {
     pool.pop()
 }
 
-fn given<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
+fn kept<T>(pool: &Mutex<Vec<T>>, buffer: T, size: impl Fn(&T) -> usize) {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
     let (own, held) = (size(&buffer), pool.iter().map(&size).sum::<usize>());
     if own <= KEPT.0 && own + held <= KEPT.1 {
@@ -111,11 +112,12 @@ pub fn run<E: Send>(
     means: Means,
     mut take: impl FnMut(Event) -> Result<Option<Buffer>, E> + Send,
 ) -> Result<(), E> {
-    // What is compressed is little.
-    let is_given = means.is_piped && means.level.is_none();
     let pool = Pool {
-        supply: is_given.then(|| Supply::large(pages(means.jobs.get()))),
-        ..Pool::default()
+        pages: Supply::large(pages(means.jobs.get())),
+        // What is compressed is little.
+        is_given: means.is_given && means.level.is_none(),
+        texts: Mutex::default(),
+        units: Mutex::default(),
     };
     let walk = |feed: &Feed<'_, Work, Event>| {
         let mut walker = Walker::new((disk, shards), options, means.jobs, &pool, feed);
@@ -140,14 +142,13 @@ pub fn run<E: Send>(
 
 impl Pool {
     fn text(&self) -> Buffer {
-        let page = self.supply.as_ref().and_then(|supply| supply.page(PART));
-        match page {
+        match self.is_given.then(|| self.pages.page(PART)).flatten() {
             None => self.own_text(),
             page => Buffer::in_page(page),
         }
     }
 
-    /// A text that takes no more memory than it needs.
+    /// A text in memory of its own.
     fn own_text(&self) -> Buffer {
         taken(&self.texts).unwrap_or_default()
     }
@@ -159,22 +160,22 @@ impl Pool {
     /// Have a text to use again.
     fn recycle(&self, mut text: Buffer) {
         text.clear();
-        match (&self.supply, text.take_page()) {
-            (Some(supply), Some(page)) => supply.take_back(page),
-            _ => given(&self.texts, text, Buffer::capacity),
+        match text.take_page() {
+            Some(page) => self.pages.take_back(page),
+            None => kept(&self.texts, text, Buffer::capacity),
         }
     }
 
     /// Give back what is not in use: all memory is needed elsewhere.
     fn release(&self) {
-        self.supply.iter().for_each(Supply::release);
+        self.pages.release();
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         texts.clear();
     }
 
     fn recycle_unit(&self, mut unit: Unit) {
         unit.clear();
-        given(&self.units, unit, Unit::memory);
+        kept(&self.units, unit, Unit::memory);
     }
 }
 
@@ -233,7 +234,7 @@ struct Walker<'a, 'b> {
     disk: &'a (dyn Disk + Sync),
     shards: &'a [Listed],
     options: &'a Options,
-    how: Opening,
+    how: Opening<'a>,
     pool: &'a Pool,
     feed: &'a Feed<'b, Work, Event>,
     /// Bytes of the shards that are done with, and of all.
@@ -259,6 +260,7 @@ impl<'a, 'b> Walker<'a, 'b> {
             how: Opening {
                 keep_going: options.keep_going,
                 jobs,
+                pages: Some(&pool.pages),
             },
             pool,
             feed,
@@ -289,6 +291,9 @@ impl<'a, 'b> Walker<'a, 'b> {
             Ok(None) => return self.tell(Event::Gone),
             Err(trouble) => return self.fail(trouble),
         };
+        if !self.pool.is_given {
+            self.pool.pages.release();
+        }
         let (remarks, damage) = (mem::take(&mut shard.remarks), mem::take(&mut shard.damage));
         self.tell(Event::Opened(remarks, damage))?;
         let has_log = !shard.log.is_empty();

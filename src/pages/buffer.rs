@@ -20,7 +20,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Of what is in a page may be given away.
+    /// One in a page, where there is one. What is written there can be given away.
     pub fn in_page(page: Option<Page>) -> Self {
         Self {
             page,
@@ -115,9 +115,9 @@ impl Buffer {
     /// So many bytes of no meaning, in the place of what has been written.
     pub fn replace(&mut self, n: usize) -> &mut [u8] {
         self.len = 0;
-        self.room_for(n);
-        self.len = n;
-        self.room_for(n).get_mut(..n).unwrap_or_default()
+        let (end, room) = self.behind(n);
+        *end = n;
+        room.get_mut(..n).unwrap_or_default()
     }
 
     /// Keep of what has been written only what stands at `start` and behind, in front.

@@ -22,6 +22,7 @@ use super::source::Source;
 use super::tombstone::{self, Tombstones};
 use super::wal;
 use super::{Note, ReadError};
+use crate::pages::Supply;
 
 pub use extent::Extent;
 pub use gather::{Disk, System};
@@ -29,18 +30,23 @@ use gather::{Opened, gather};
 
 /// How to open a shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Opening {
+pub struct Opening<'a> {
     /// What is damaged is left out and listed, instead of being an error.
     pub keep_going: bool,
     /// Threads that may read the log.
     pub jobs: NonZeroUsize,
+    /// What a long log is read into, as far as there are any.
+    pub pages: Option<&'a Supply>,
 }
 
-impl Opening {
-    /// With one thread.
+impl Opening<'_> {
+    /// With one thread, and memory of its own.
     pub fn alone(keep_going: bool) -> Self {
-        let jobs = NonZeroUsize::MIN;
-        Self { keep_going, jobs }
+        Self {
+            keep_going,
+            jobs: NonZeroUsize::MIN,
+            pages: None,
+        }
     }
 }
 
@@ -187,7 +193,7 @@ pub struct Shard {
 ///
 /// Damage is an error, or the file, or the rest of a segment, is left out and listed.
 /// Entries of an index that cannot be right are left to whoever walks the index.
-pub fn open(disk: &dyn Disk, files: &Files, how: Opening) -> Result<Option<Shard>, Trouble> {
+pub fn open(disk: &dyn Disk, files: &Files, how: Opening<'_>) -> Result<Option<Shard>, Trouble> {
     let mut shard = Shard::default();
     let opened = gather(disk, files, &mut shard, how.keep_going)?;
     let gone = opened.segments.is_empty() && opened.files.is_empty() && !opened.exists;
@@ -211,7 +217,7 @@ pub fn open(disk: &dyn Disk, files: &Files, how: Opening) -> Result<Option<Shard
 pub fn open_copies<'a>(
     disk: &dyn Disk,
     copies: impl Iterator<Item = &'a Files>,
-    how: Opening,
+    how: Opening<'_>,
 ) -> Result<Option<Shard>, Trouble> {
     let mut all: Option<Shard> = None;
     for files in copies {

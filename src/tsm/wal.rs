@@ -31,12 +31,14 @@ use segment::Segment;
 pub use store::Chunk;
 
 use super::{Error, ErrorKind, Note, ReadError};
-use crate::pages::{Buffer, Supply};
+use crate::pages::{Buffer, LARGE, Supply};
 
 /// Reads segments, or parts of them. Its memory is used again from part to part.
 #[derive(Debug)]
 pub struct Reader<'a> {
     keys: &'a Keys,
+    /// Where its pages are from.
+    pages: Option<&'a Supply>,
     packed: Buffer,
     body: Buffer,
     groups: Vec<Place>,
@@ -67,10 +69,11 @@ struct Deletion {
 
 impl<'a> Reader<'a> {
     /// One that has numbers for keys from there, and pages from there if there is much to read.
-    pub fn new(keys: &'a Keys, supply: Option<&Supply>) -> Self {
-        let buffer = || Buffer::in_page(supply.and_then(|supply| supply.page(1)));
+    pub fn new(keys: &'a Keys, pages: Option<&'a Supply>) -> Self {
+        let buffer = || Buffer::in_page(pages.and_then(|pages| pages.page(LARGE)));
         Self {
             keys,
+            pages,
             packed: buffer(),
             body: buffer(),
             groups: Vec::new(),
@@ -134,6 +137,18 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Drop for Reader<'_> {
+    /// Have its pages used again.
+    fn drop(&mut self) {
+        let Some(pages) = self.pages else {
+            return;
+        };
+        let buffers = [&mut self.packed, &mut self.body, &mut self.batch.tape];
+        let used = buffers.into_iter().filter_map(Buffer::take_page);
+        used.for_each(|page| pages.take_back(page));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::model::{entry, group, integers};
@@ -189,6 +204,7 @@ mod tests {
             part.done.as_ref().unwrap();
             cache.add(part);
         }
+        drop(reader);
         (read(cache, keys), notes)
     }
 

@@ -206,6 +206,7 @@ fn segment(bytes: &[u8]) {
     let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
     let mut reader = wal::Reader::new(&keys, None);
     (0..2).for_each(|_| cache.add(reader.read(bytes, 0, false)));
+    drop(reader);
     let (entries, all) = cache.finish(keys);
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
     for (_, chunk) in entries.iter().flat_map(|entry| all.of(&entry.chunks)) {

@@ -415,7 +415,7 @@ fn a_shard_that_is_dropped_behind_its_opening_is_exported_and_told() {
     let means = Means {
         jobs: NonZeroUsize::MIN,
         level: None,
-        is_piped: true,
+        is_given: true,
     };
     let take = |event| -> Result<Option<Buffer>, ()> {
         match event {

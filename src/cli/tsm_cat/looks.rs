@@ -121,6 +121,7 @@ impl Cat {
         let how = Opening {
             keep_going: self.options.keep_going,
             jobs: self.means.jobs,
+            pages: None,
         };
         let opened = listed.open(&self.disk, how);
         let Some(shard) = opened.map_err(refused)? else {

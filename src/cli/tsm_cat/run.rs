@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         means: Means {
             jobs: args.jobs(),
             level,
-            is_piped: out.is_pipe(),
+            is_given: out.takes_gifts(),
         },
         sink: Sink::new(out.beside(&progress), level, args.lp_only),
         findings: Findings::beside(&progress),

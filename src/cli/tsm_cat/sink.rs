@@ -37,17 +37,22 @@ impl Sink {
 
     /// Append text, which is packed already if all is.
     pub fn text(&mut self, text: &[u8]) -> anyhow::Result<()> {
-        self.settle()?;
-        self.bytes += text.len() as u64;
-        self.out.write(text)?;
-        Ok(signal::check()?)
+        self.put(text.len(), |out| out.write(text))
     }
 
     /// Append text that a pipe may keep as it is.
     pub fn give(&mut self, text: Given<'_>) -> anyhow::Result<()> {
+        self.put(text.bytes().len(), |out| out.give(text))
+    }
+
+    fn put(
+        &mut self,
+        n: usize,
+        put: impl FnOnce(&mut Out) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         self.settle()?;
-        self.bytes += text.bytes().len() as u64;
-        self.out.give(text)?;
+        self.bytes += n as u64;
+        put(&mut self.out)?;
         Ok(signal::check()?)
     }
 

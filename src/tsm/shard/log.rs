@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use super::gather::Opened;
 use super::{Logged, Opening, Remark, Shard, Trouble};
 use crate::lanes::{self, Bounds, Feed, Parts};
-use crate::pages::Supply;
 use crate::tsm::source::Source;
 use crate::tsm::wal;
 
@@ -19,9 +18,6 @@ const SHARE: u64 = 2;
 /// Bytes of a part that suffice for any log and any number of threads.
 const ENOUGH: u64 = 2 << 20;
 
-/// Large pages, a few for each of few threads: more would take too much memory, and first touches as much time.
-const PAGES: usize = 6;
-
 /// Bytes of a part at least, as far as its segment has them. Each part has chunks of its own for all keys that are in it:
 /// so smaller ones are only for few threads, of which each that waits is many, and for logs that are short.
 fn least(all: u64, jobs: u64) -> u64 {
@@ -30,7 +26,11 @@ fn least(all: u64, jobs: u64) -> u64 {
 
 impl Shard {
     /// Read the log, parts of it side by side as far as there are threads.
-    pub(super) fn replay(&mut self, segments: Vec<Opened>, how: Opening) -> Result<(), Trouble> {
+    pub(super) fn replay(
+        &mut self,
+        segments: Vec<Opened>,
+        how: Opening<'_>,
+    ) -> Result<(), Trouble> {
         let all: u64 = segments.iter().map(|(_, source)| source.len()).sum();
         let is_alone = all < SHORT || how.jobs == NonZeroUsize::MIN;
         let jobs = how.jobs.get() as u64;
@@ -56,16 +56,16 @@ impl Shard {
                 self.bear(Trouble::new(path, err), how.keep_going)
             })
         };
-        let supply = (all >= SHORT).then(|| Supply::large(PAGES));
+        let pages = how.pages.filter(|_| all >= SHORT);
         if is_alone {
-            let mut reader = wal::Reader::new(&keys, supply.as_ref());
+            let mut reader = wal::Reader::new(&keys, pages);
             parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
         } else {
             let feed = |feed: &Feed<'_, _, _>| {
                 let _ = parts(&segments, size).all(|part| feed.put(part, 0));
             };
             let read = || {
-                let mut reader = wal::Reader::new(&keys, supply.as_ref());
+                let mut reader = wal::Reader::new(&keys, pages);
                 move |part, _: &Parts<'_, _, _>| Part::read(part, &mut reader)
             };
             lanes::run(Bounds::new(how.jobs, 0), feed, read, &mut add)?;

@@ -28,7 +28,7 @@ const KINDS: [Kind; 5] = [
 #[derive(Debug, Default)]
 pub struct Batch {
     /// One behind the other: a word of the length of the points and their type, the points.
-    tape: Buffer,
+    pub tape: Buffer,
     /// Of each group the number of its key, and where it stands on the tape.
     groups: Vec<(u32, u32)>,
     sorted: Vec<(u32, u32)>,

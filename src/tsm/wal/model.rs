@@ -85,6 +85,7 @@ fn replayed(segments: &[Vec<u8>]) -> (Vec<Entry>, Chunks) {
         assert_eq!((0, true), (part.notes.len(), part.done.is_ok()));
         cache.add(part);
     }
+    drop(reader);
     cache.finish(keys)
 }
 

@@ -1,6 +1,6 @@
 //! Series of which a single stretch of time takes up to 32 MB once it is unpacked.
 
-use super::{MEMORY, SECOND, is_bounded, is_bounded_by, only_shard};
+use super::{MEMORY, SECOND, is_bounded, is_bounded_by, long_log, only_shard};
 use crate::forge::disk::{Block, Column, Segment, T, Tsm, section, segment_path, shard, tsm_path};
 use crate::harness::scratch;
 
@@ -131,6 +131,22 @@ fn many_smaller_series_and_a_heavy_one_are_exported_within_bounds() {
         let what = format!("a heavy series behind {hosts} of {fields} fields");
         assert_eq!(lines, is_bounded(&what, dir.path()));
     }
+}
+
+/// What the log is read into is not added to what texts of another shard were in.
+#[test]
+fn a_log_behind_a_shard_without_one_is_exported_within_bounds() {
+    let dir = scratch();
+    let values = long_log(dir.path(), 200, 100, 10);
+    let (data, _) = shard(dir.path(), "db", "rp", 1);
+    let mut tsm = Tsm::create(&tsm_path(&data, 1, 1));
+    for host in 0..500 {
+        series(&mut tsm, &format!("a,t={host:04}"), (1, 4), &floats(), 0);
+    }
+    tsm.finish();
+    let bound = MEMORY + 20 * values;
+    let points = is_bounded_by(bound, "a log behind 2 million values", dir.path());
+    assert_eq!(2_000_000 + values, points);
 }
 
 /// A log with so many strings of a field, each in a write of its own, at times in no order.
