@@ -126,7 +126,8 @@ impl<'a> Reader<'a> {
             });
             return Ok(());
         };
-        let groups = self.groups.iter().map(|place| place.of(self.body.bytes()));
+        let body = self.body.bytes();
+        let groups = self.groups.iter().map(|place| place.of(body));
         let keys = groups.clone().map(|group| group.key);
         self.keys.number(keys, &mut self.numbers);
         self.batch.expect(self.keys.count());

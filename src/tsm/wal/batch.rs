@@ -13,6 +13,8 @@ use crate::rows::Kind;
 /// Bytes of points of each key that are worth to be put together, and of all keys at least and at most.
 const EACH: usize = 1 << 10;
 const LIMITS: (usize, usize) = (512 << 10, 4 << 20);
+/// Bytes on the tape in front of the points of a group.
+const HEAD: usize = 8;
 /// Bits of a number by which groups are sorted at once.
 const DIGIT: u32 = 11;
 /// Types by their numbers on the tape.
@@ -76,15 +78,20 @@ impl Batch {
         }
         self.groups.push((number, self.tape.len() as u32));
         let head = (group.points.len() as u64) << 8 | group.kind as u64;
-        self.tape.push(&head.to_ne_bytes());
-        append(group.points, &mut self.tape);
+        let (end, free) = self.tape.behind(HEAD + group.points.len());
+        if let Some((place, free)) = free.split_first_chunk_mut() {
+            *place = head.to_ne_bytes();
+            put(group.points, free);
+            *end += HEAD + group.points.len();
+        }
     }
 
     /// Put together what was added since this was last done.
     pub fn settle(&mut self, held: &mut Held) {
         sort(&mut self.groups, &mut self.sorted);
+        let tape = self.tape.bytes();
         for groups in self.groups.chunk_by(|a, b| a.0 == b.0) {
-            let group = |(_, at): &(u32, u32)| taped(self.tape.bytes(), *at as usize);
+            let group = |(_, at): &(u32, u32)| taped(tape, *at as usize);
             let all = groups.iter().map(group);
             let mut rest = all.clone();
             let Some((kind, mut points)) = rest.next() else {
@@ -137,11 +144,21 @@ fn taped(tape: &[u8], at: usize) -> (Kind, &[u8]) {
     (kind, points.unwrap_or_default())
 }
 
-/// Append points. A single one, as most writes have it of a key, is appended without a call.
+/// Append points.
 fn append(points: &[u8], out: &mut Buffer) {
+    let (end, free) = out.behind(points.len());
+    put(points, free);
+    *end += points.len();
+}
+
+/// Put points where there is room for them. A single one, as most writes have it of a key, is put without a call.
+fn put(points: &[u8], room: &mut [u8]) {
     match <&[u8; 16]>::try_from(points) {
-        Ok(one) => out.push(one),
-        Err(_) => out.push(points),
+        Ok(one) => room
+            .first_chunk_mut()
+            .into_iter()
+            .for_each(|place| *place = *one),
+        Err(_) => room[..points.len()].copy_from_slice(points),
     }
 }
 
