@@ -284,27 +284,30 @@ fn a_reader_that_hands_on_what_it_has_not_copied_hands_on_what_was_exported() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let stdout = child.stdout.take().unwrap();
-    let (mut held, holder) = io::pipe().unwrap();
-    // As much as somebody may hold on to who has not copied it.
-    let most = fcntl_setpipe_size(&holder, 1 << 20).unwrap();
-    let mut all = Vec::new();
+    let mut stdout = child.stdout.take().unwrap();
+    // Every second piece is held on to, without a copy, until all has been exported.
+    let mut pieces = Vec::new();
     loop {
-        let (mut moved, mut is_end) = (0, false);
-        while moved < most / 2 && !is_end {
-            let n = splice(&stdout, None, &holder, None, most / 4, SpliceFlags::empty()).unwrap();
-            moved += n;
-            is_end = n == 0;
+        let (held, holder) = io::pipe().unwrap();
+        let size = fcntl_setpipe_size(&holder, 1 << 18).unwrap();
+        let (mut moved, mut more) = (0, 1);
+        while moved < size / 2 && more > 0 {
+            more = splice(&stdout, None, &holder, None, size / 4, SpliceFlags::empty()).unwrap();
+            moved += more;
         }
-        // Others come, and go on while nobody looks.
-        std::thread::sleep(Duration::from_millis(5));
-        let mut some = vec![0; moved];
-        held.read_exact(&mut some).unwrap();
-        all.extend(some);
-        if is_end {
+        let mut copied = Vec::new();
+        let mut next = (&mut stdout).take(size as u64);
+        let n = next.read_to_end(&mut copied).unwrap();
+        pieces.push((held, copied));
+        if n < size {
             break;
         }
     }
     assert!(child.wait().unwrap().success());
+    let mut all = Vec::new();
+    for (mut held, copied) in pieces {
+        held.read_to_end(&mut all).unwrap();
+        all.extend(copied);
+    }
     assert!(wanted == all);
 }
