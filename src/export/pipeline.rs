@@ -68,9 +68,6 @@ pub struct Piece {
     pub failed: Option<Trouble>,
     /// How far the export was when they began, in thousandths.
     pub done: u64,
-    /// The same, as of the last place that is where it is whatever the number of jobs: within a shard that has a log,
-    /// units are cut where its chunks are, and these depend on who has read it.
-    pub sure: u64,
 }
 
 /// A unit and all it needs.
@@ -203,7 +200,6 @@ fn worked(
         let mut part = Piece {
             text: mem::replace(text, new_text()),
             done: piece.done,
-            sure: piece.sure,
             ..Piece::default()
         };
         pack(&mut part.text, packer.as_deref_mut(), pool);
@@ -319,7 +315,6 @@ impl<'a, 'b> Walker<'a, 'b> {
             Err(trouble) => return self.fail(trouble),
         };
         let mut done = self.done(listed, planner.passed());
-        let start = self.done(listed, 0);
         loop {
             let mut piece = Piece {
                 done,
@@ -333,11 +328,6 @@ impl<'a, 'b> Walker<'a, 'b> {
                 piece.done = ahead;
                 done = ahead;
             }
-            piece.sure = if shard.log.is_empty() {
-                piece.done
-            } else {
-                start
-            };
             // While a part is made one waits and one is taken.
             let cost = unit.widest + (unit.text + unit.strings).min(3 * PART);
             let work = Work {

@@ -92,6 +92,7 @@ impl<'a> Reader<'a> {
             held: Held::default(),
             deletions: Vec::new(),
         };
+        self.batch.begin();
         let done = self.entries(segment, at, last, &mut part);
         part.done = done.map_err(ReadError::settled);
         self.batch.settle(&mut part.held);
@@ -130,7 +131,7 @@ impl<'a> Reader<'a> {
         let groups = self.groups.iter().map(|place| place.of(body));
         let keys = groups.clone().map(|group| group.key);
         self.keys.number(keys, &mut self.numbers);
-        self.batch.expect(self.keys.count());
+        self.batch.expect(self.groups.len());
         for (group, number) in groups.zip(&self.numbers) {
             self.batch.add(*number, &group, &mut part.held);
         }

@@ -1,7 +1,6 @@
 //! The run: begin, contexts with their points, end; and what is told meanwhile.
 
 use std::io::Read;
-use std::mem;
 use std::path::{Path, PathBuf};
 
 use bstr::BString;
@@ -121,8 +120,7 @@ pub(super) struct Cat {
 pub(super) struct At {
     /// The number of the shard, from 1 on.
     shard: usize,
-    /// The shard that was last shown, and the percentage; the same of what the stream was told.
-    shown: (usize, u64),
+    /// The shard that was last told of, and the percentage.
     told: (usize, u64),
     /// The comment that the first points of the shard need.
     pub(super) context: Option<Change>,
@@ -313,23 +311,17 @@ impl Cat {
         Some(self.buckets.name(id).unwrap_or(id).clone())
     }
 
-    /// Say how far it is, whenever that is a shard or a hundredth more: who looks sees all there is to see.
+    /// Say how far it is, whenever that is a shard or a hundredth more.
     fn place(&mut self, piece: &Piece, shards: usize) {
-        if self.is_in_parts {
+        let place = (self.at.shard, piece.done / 10);
+        if self.at.told == place || self.is_in_parts {
             return;
         }
-        let shard = self.at.shard;
-        let print = |done, out: &mut Vec<u8>| stream::print_at(shard, shards, done, out);
-        let shown = (shard, piece.done / 10);
-        if mem::replace(&mut self.at.shown, shown) != shown {
-            let mut text = Vec::new();
-            print(piece.done, &mut text);
-            self.progress.comment(&text);
-        }
-        let told = (shard, piece.sure / 10);
-        if mem::replace(&mut self.at.told, told) != told {
-            self.sink.comment(|out| print(piece.sure, out));
-        }
+        self.at.told = place;
+        let mut text = Vec::new();
+        stream::print_at(place.0, shards, piece.done, &mut text);
+        self.progress.comment(&text);
+        self.sink.comment(|out| out.extend_from_slice(&text));
     }
 
     fn piece(&mut self, mut piece: Piece, shards: usize) -> anyhow::Result<Buffer> {

@@ -13,15 +13,16 @@ use crate::tsm::wal;
 
 /// A log of less than so many bytes is read as fast as threads are started.
 const SHORT: u64 = 512 << 10;
-/// No thread gets more of what is left than its part of a half, so that none waits long for another one's last.
-const SHARE: u64 = 2;
-/// Bytes of a part that suffice for any log and any number of threads.
-const ENOUGH: u64 = 2 << 20;
+/// Bytes of a part of a short log and of a long one: no thread waits long for another one's last.
+const PARTS: (u64, u64) = (1 << 20, 2 << 20);
 
-/// Bytes of a part at least, as far as its segment has them. Each part has chunks of its own for all keys that are in it:
-/// so smaller ones are only for few threads, of which each that waits is many, and for logs that are short.
-fn least(all: u64, jobs: u64) -> u64 {
-    ENOUGH.min((jobs << 19).max(all / 16)).min(all / 2)
+/// Bytes of a part, as far as its segment has them. Each part has chunks of its own for all keys that are in it, and what
+/// comes out is cut where these are: so it is a matter of the log, not of who reads it.
+fn size(all: u64) -> u64 {
+    match all < SHORT {
+        true => u64::MAX,
+        false => (all / 16).clamp(PARTS.0, PARTS.1).min(all / 2),
+    }
 }
 
 impl Shard {
@@ -33,12 +34,6 @@ impl Shard {
     ) -> Result<(), Trouble> {
         let all: u64 = segments.iter().map(|(_, source)| source.len()).sum();
         let is_alone = all < SHORT || how.jobs == NonZeroUsize::MIN;
-        let jobs = how.jobs.get() as u64;
-        let least = least(all, jobs);
-        let size = move |left: u64| match is_alone {
-            true => u64::MAX,
-            false => least.max(left / (SHARE * jobs)),
-        };
         let (keys, mut cache) = (wal::Keys::default(), wal::Cache::default());
         let mut damaged = None::<PathBuf>;
         let mut add = |(path, mut part): (&Path, wal::Part)| {
@@ -59,10 +54,10 @@ impl Shard {
         let pages = how.pages.filter(|_| all >= SHORT);
         if is_alone {
             let mut reader = wal::Reader::new(&keys, pages);
-            parts(&segments, size).try_for_each(|part| add(part.read(&mut reader)))?;
+            parts(&segments, size(all)).try_for_each(|part| add(part.read(&mut reader)))?;
         } else {
             let feed = |feed: &Feed<'_, _, _>| {
-                let _ = parts(&segments, size).all(|part| feed.put(part, 0));
+                let _ = parts(&segments, size(all)).all(|part| feed.put(part, 0));
             };
             let read = || {
                 let mut reader = wal::Reader::new(&keys, pages);
@@ -83,19 +78,17 @@ impl Shard {
     }
 }
 
-/// Cut segments into parts, each of as many bytes as `size` says of so many that are left.
-fn parts(segments: &[Opened], size: impl Fn(u64) -> u64 + Copy) -> impl Iterator<Item = Part<'_>> {
+/// Cut segments into parts, each of so many bytes.
+fn parts(segments: &[Opened], size: u64) -> impl Iterator<Item = Part<'_>> {
     // Only in the last segment with anything in it a torn entry is what a crash leaves.
     let last = segments.iter().rposition(|(_, source)| !source.is_empty());
     segments
         .iter()
         .enumerate()
         .flat_map(move |(i, (path, source))| {
-            let later = segments.iter().skip(i + 1);
-            let later: u64 = later.map(|(_, source)| source.len()).sum();
             let mut cuts = wal::Cuts::new(source);
             iter::from_fn(move || {
-                let offsets = cuts.next(size(later + cuts.left()))?;
+                let offsets = cuts.next(size)?;
                 Some(Part {
                     path,
                     source,

@@ -58,9 +58,14 @@ impl Batch {
         }
     }
 
+    /// Begin with entries that others may go on behind: what is put together is a matter of these alone.
+    pub fn begin(&mut self) {
+        self.limit = LIMITS.0;
+    }
+
     /// What comes next may be of any of so many keys.
     pub fn expect(&mut self, keys: usize) {
-        self.limit = (keys * EACH).clamp(LIMITS.0, LIMITS.1);
+        self.limit = self.limit.max((keys * EACH).min(LIMITS.1));
     }
 
     /// Add a group, of the key that has this number.
@@ -89,7 +94,7 @@ impl Batch {
     /// Put together what was added since this was last done.
     pub fn settle(&mut self, held: &mut Held) {
         sort(&mut self.groups, &mut self.sorted);
-        let tape = self.tape.bytes();
+        let (tape, mut keys) = (self.tape.bytes(), 0);
         for groups in self.groups.chunk_by(|a, b| a.0 == b.0) {
             let group = |(_, at): &(u32, u32)| taped(tape, *at as usize);
             let all = groups.iter().map(group);
@@ -109,7 +114,9 @@ impl Batch {
             }
             let whole = is_one_type.then_some((kind, points));
             held.put(groups[0].0, whole, all, &mut self.chunks);
+            keys += 1;
         }
+        self.expect(keys);
         self.groups.clear();
         self.tape.clear();
     }
@@ -268,7 +275,8 @@ mod tests {
     #[test]
     fn no_more_is_put_together_than_was_to_be() {
         let (mut batch, mut held) = (Batch::default(), Held::default());
-        for (keys, limit) in [(0, LIMITS.0), (1000, 1000 * EACH), (1 << 20, LIMITS.1)] {
+        for (keys, limit) in [(1, LIMITS.0), (1000, 1000 * EACH), (1 << 20, LIMITS.1)] {
+            batch.begin();
             batch.expect(keys);
             let points = [0; 16];
             let group = Group {
@@ -277,7 +285,7 @@ mod tests {
                 points: &points,
             };
             for number in 0..400_000 {
-                batch.add(number, &group, &mut held);
+                batch.add(number % keys as u32, &group, &mut held);
                 assert!(batch.tape.len() <= limit + 8);
             }
             batch.settle(&mut held);
@@ -293,5 +301,28 @@ mod tests {
             batch.add(8, &strings, &mut held);
             assert_eq!((0, before + 2), (batch.tape.len(), held.chunks.end()));
         }
+    }
+
+    #[test]
+    fn what_is_put_together_is_a_matter_of_the_entries_of_a_part_alone() {
+        let points = [0; 16];
+        let group = |_| Group {
+            key: b"k",
+            kind: Kind::Integer,
+            points: &points,
+        };
+        let mut batch = Batch::default();
+        // Behind a part of many keys as behind one of few, which know as many after a while.
+        let read = |batch: &mut Batch, keys: u32| {
+            let mut held = Held::default();
+            batch.begin();
+            (0..100_000).for_each(|n| batch.add(n % keys, &group(n), &mut held));
+            batch.settle(&mut held);
+            (held.chunks.end(), batch.limit)
+        };
+        let many = read(&mut batch, 3000);
+        assert_eq!(3000 * EACH, many.1);
+        assert_eq!(LIMITS.0, read(&mut batch, 3).1);
+        assert_eq!(many, read(&mut batch, 3000));
     }
 }
