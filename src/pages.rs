@@ -51,6 +51,8 @@ struct Idle {
     spent: VecDeque<(usize, Page)>,
     /// How often the system had no large page, since it had one.
     misses: usize,
+    /// Memory is needed elsewhere.
+    is_scarce: bool,
 }
 
 impl Supply {
@@ -91,7 +93,18 @@ impl Supply {
 
     /// Have a page back.
     pub fn take_back(&self, page: Page) {
-        self.idle().begun.push(page);
+        let mut idle = self.idle();
+        if !idle.is_scarce {
+            idle.begun.push(page);
+        }
+    }
+
+    /// Whether memory is needed elsewhere: then nobody gets a page, and those that nobody has are given back.
+    pub fn spare(&self, is_scarce: bool) {
+        self.idle().is_scarce = is_scarce;
+        if is_scarce {
+            self.release();
+        }
     }
 
     /// Give back to the system what nobody has.
@@ -117,6 +130,9 @@ enum Next {
 impl Idle {
     /// What there is for whoever wants so much room, if there may be so many pages.
     fn page(&mut self, room: usize, most: usize, all: &Arc<AtomicUsize>) -> Next {
+        if self.is_scarce {
+            return Next::New(None, None);
+        }
         let given = all.load(Ordering::Relaxed);
         while let Some(page) = self.begun.pop() {
             if page.free().len() >= room {
@@ -282,6 +298,21 @@ mod tests {
             supply.take_back(page);
             assert_eq!(6, there());
         }
+    }
+
+    #[test]
+    fn nobody_gets_a_page_while_memory_is_scarce() {
+        let supply = Supply::any(6);
+        let there = || Arc::strong_count(&supply.given) - 1;
+        let (one, other) = (supply.page(1).unwrap(), supply.page(1).unwrap());
+        supply.take_back(one);
+        supply.spare(true);
+        assert_eq!(1, there());
+        assert!(supply.page(1).is_none());
+        supply.take_back(other);
+        assert_eq!(0, there());
+        supply.spare(false);
+        assert!(supply.page(1).is_some());
     }
 
     #[cfg(target_os = "linux")]

@@ -24,6 +24,9 @@ pub(super) const TEXT: usize = 1 << 19;
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1024 * THOUSAND;
 
+/// Memory that a group may keep from series to series, and take beside all else that is used again.
+pub(super) const MUCH: usize = 8 << 20;
+
 /// All that is wanted of one series, or of one key if each value gets its line.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -75,7 +78,19 @@ pub(super) fn is_deleted(entry: &Entry, deleted: &[(i64, i64)]) -> bool {
 }
 
 impl Group {
+    /// How much memory it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.names.capacity()
+            + self.fields.capacity() * size_of::<Field>()
+            + self.runs.capacity() * (size_of::<Run>() + size_of::<(i64, usize)>())
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.deleted.capacity() * size_of::<(i64, i64)>()
+    }
+
     pub(super) fn begin(&mut self, series: &[u8]) {
+        if self.memory() > MUCH {
+            *self = Self::default();
+        }
         self.series.clear();
         self.series.extend_from_slice(series);
         self.names.clear();

@@ -311,7 +311,7 @@ impl<'a, 'b> Walker<'a, 'b> {
 
     fn units(&self, listed: &Listed, shard: &Arc<Shard>) -> Result<(), Stopped> {
         let mut planner = match Planner::new(shard, self.options) {
-            Ok(planner) => planner,
+            Ok(planner) => planner.beside(&self.pool.pages),
             Err(trouble) => return self.fail(trouble),
         };
         let mut done = self.done(listed, planner.passed());

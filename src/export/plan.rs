@@ -4,12 +4,13 @@
 use std::mem;
 
 use crate::lp::escape::{self, Place};
+use crate::pages::Supply;
 use crate::tsm::index::Cursor;
 use crate::tsm::key::{self, Key};
 use crate::tsm::shard::{Logged, Member, Shard, Trouble};
 use crate::tsm::tombstone;
 
-use super::group::{Group, LIGHT, TEXT, is_deleted};
+use super::group::{Group, LIGHT, MUCH, TEXT, is_deleted};
 use super::twins::Twins;
 use super::unit::{Origin, Unit};
 use super::weigh::{Density, Scales};
@@ -33,6 +34,9 @@ pub struct Planner<'a> {
     measurement: (Vec<u8>, bool),
     twins: Twins,
     scales: Scales,
+    /// What is to be spared while the group takes much memory.
+    pages: Option<&'a Supply>,
+    is_scarce: bool,
     /// How far the walk was before the group, and behind it; in bytes of blocks.
     before: u64,
     behind: u64,
@@ -82,12 +86,20 @@ impl<'a> Planner<'a> {
             measurement: (Vec::new(), options.measurements.is_empty()),
             twins: Twins::default(),
             scales: Scales::default(),
+            pages: None,
+            is_scarce: false,
             before: 0,
             behind: 0,
         };
         planner.behind = planner.logged();
         planner.before = planner.behind;
         Ok(planner)
+    }
+
+    /// The same walk, beside others who use pages.
+    pub fn beside(mut self, pages: &'a Supply) -> Self {
+        self.pages = Some(pages);
+        self
     }
 
     /// The same walk for somebody who reads no block.
@@ -152,9 +164,11 @@ impl<'a> Planner<'a> {
                 continue;
             }
             self.group.begin(self.key.get(..series).unwrap_or_default());
+            self.spare();
             self.twins.see(&self.group.series);
             loop {
                 self.take_key(report, true)?;
+                self.spare();
                 let goes_on = !self.options.per_field && self.smallest();
                 if !goes_on || Key::split(&self.key).series != self.group.series {
                     break;
@@ -166,6 +180,15 @@ impl<'a> Planner<'a> {
         }
         self.twins.tell(self.shard, report);
         Ok(Gathered::End)
+    }
+
+    /// Leave no more to others than there is beside the group.
+    fn spare(&mut self) {
+        let is_scarce = self.group.memory() > MUCH;
+        if self.is_scarce != is_scarce {
+            self.is_scarce = is_scarce;
+            self.pages.iter().for_each(|pages| pages.spare(is_scarce));
+        }
     }
 
     /// Make `key` the smallest key not dealt with; `false` if there is none.
@@ -229,6 +252,14 @@ impl<'a> Planner<'a> {
         }
         group.field(field.field, first);
         Ok(())
+    }
+}
+
+impl Drop for Planner<'_> {
+    fn drop(&mut self) {
+        if self.is_scarce {
+            self.pages.iter().for_each(|pages| pages.spare(false));
+        }
     }
 }
 
