@@ -141,19 +141,21 @@ impl Out {
     }
 
     fn put(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        let steps = bytes.chunks(if self.is_pipe { STEP } else { usize::MAX });
-        for mut step in steps {
-            while !step.is_empty() {
-                match self.progress.suspend(|| (&self.file).write(step)) {
-                    Ok(0) => return Err(closed(io::ErrorKind::WriteZero.into(), &self.name)),
-                    Ok(n) => step = step.get(n..).unwrap_or_default(),
-                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                    // Whoever shares it may have asked not to wait.
-                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                        while !self.is_ready() {}
-                    }
-                    Err(err) => return Err(closed(err, &self.name)),
-                }
+        let mut steps = bytes.chunks(if self.is_pipe { STEP } else { usize::MAX });
+        self.progress
+            .suspend(|| steps.try_for_each(|step| self.step(step)))
+            .map_err(|err| closed(err, &self.name))
+    }
+
+    fn step(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match (&self.file).write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever shares it may have asked not to wait.
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => while !self.is_ready() {},
+                Err(err) => return Err(err),
             }
         }
         Ok(())

@@ -365,6 +365,17 @@ fn hundreds_of_thousands_of_fields_with_a_time_each_are_exported_within_bounds()
     let dir = scratch();
     let lines = fields_apart(dir.path(), 250_000, false);
     assert_eq!(lines, is_bounded("250,000 fields", dir.path()));
+    // The same behind series whose texts were in much memory.
+    let mut tsm = Tsm::create(&tsm_path(&only_shard(dir.path()), 2, 1));
+    let times: Vec<_> = (0..1000).map(|i| T + i * SECOND).collect();
+    let block = Block::new(&times, &Column::Float(vec![0.25; 1000]), Choice::default());
+    for i in 0..1000 {
+        let key = format!("a,t={i:04}#!~#v");
+        tsm.key(key.as_bytes(), 0).block(&block);
+    }
+    tsm.finish();
+    let all = is_bounded("a million points and 250,000 fields", dir.path());
+    assert_eq!(lines + 1_000_000, all);
 }
 
 /// Three files with the same keys, of which all but each eleventh are deleted in each of them, in no order. How many
