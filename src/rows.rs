@@ -238,6 +238,21 @@ impl Values {
         }
     }
 
+    /// Remove the values at these positions. The bytes of strings go on taking memory.
+    pub fn remove(&mut self, range: Range<usize>) {
+        fn remove<T>(from: &mut Vec<T>, range: Range<usize>) {
+            let end = range.end.min(from.len());
+            from.drain(range.start.min(end)..end);
+        }
+        match self {
+            Self::Float(v) => remove(v, range),
+            Self::Integer(v) => remove(v, range),
+            Self::Boolean(v) => remove(v, range),
+            Self::String(v) => remove(&mut v.spans, range),
+            Self::Unsigned(v) => remove(v, range),
+        }
+    }
+
     /// Append the value at position `i` of a column of the same type; whether there is one.
     pub fn push_from(&mut self, other: &Values, i: usize) -> bool {
         if i >= other.len() {
@@ -368,6 +383,21 @@ mod tests {
             let mut some = strings(&["a", "bc", ""]);
             some.truncate(n);
             assert_eq!(strings(&["a", "bc", ""][..n.min(3)]), some);
+        }
+    }
+
+    #[test]
+    fn values_that_are_removed_leave_the_others_in_their_order() {
+        let numbers = |values: &[i64]| Values::Integer(values.to_vec());
+        let texts = |values: &[&str]| Values::String(strings(values));
+        for (range, left) in [(0..0, "abcd"), (1..3, "ad"), (2..9, "ab"), (0..4, "")] {
+            let (mut n, mut s) = (numbers(&[0, 1, 2, 3]), texts(&["a", "b", "c", "d"]));
+            n.remove(range.clone());
+            s.remove(range);
+            let kept: Vec<i64> = left.bytes().map(|c| i64::from(c - b'a')).collect();
+            let text: Vec<String> = left.chars().map(String::from).collect();
+            let text: Vec<&str> = text.iter().map(String::as_str).collect();
+            assert_eq!((numbers(&kept), texts(&text)), (n, s));
         }
     }
 

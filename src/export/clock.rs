@@ -1,8 +1,10 @@
 //! Times that fields share: each packed section is unpacked once, and its text is kept for the next series.
 
+use std::ops::{Range, RangeInclusive};
+
 use crate::lp::cell;
 use crate::tsm::Error;
-use crate::tsm::block::Block;
+use crate::tsm::block::{Block, Run};
 
 /// Times of a section whose text is kept; of longer ones it is made anew each time.
 const KEPT: usize = 2048;
@@ -161,10 +163,16 @@ fn sum(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (all - stays * 0xf6, ninth | also)
 }
 
-/// The times of a block.
+/// The times of a block, or those of them that are within a selection.
 #[derive(Debug, Default)]
 pub struct Section {
     packed: Vec<u8>,
+    /// The selection, if the block reaches over an end of it.
+    cut: Option<RangeInclusive<i64>>,
+    /// How many times the block has.
+    count: usize,
+    /// The positions in the block of the times that are held.
+    positions: Range<usize>,
     times: Vec<i64>,
     /// As many as have been asked for.
     stamps: Vec<Stamp>,
@@ -175,12 +183,23 @@ pub struct Section {
 }
 
 impl Section {
-    /// The times, in the order of the block.
+    /// How many times the block has.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The positions in the block of the times that are held: without a selection all of them, with one those within it,
+    /// or some more.
+    pub fn positions(&self) -> Range<usize> {
+        self.positions.clone()
+    }
+
+    /// The times that are held, in the order of the block.
     pub fn times(&self) -> &[i64] {
         &self.times
     }
 
-    /// The least and the greatest time, if there is any.
+    /// The least and the greatest time of the block, if there is any.
     pub fn extremes(&self) -> Option<(i64, i64)> {
         self.extremes
     }
@@ -208,13 +227,36 @@ impl Section {
         self.stamps.get(start..start + n).unwrap_or_default()
     }
 
-    fn unpack(&mut self, block: &Block<'_>) -> Result<(), Error> {
+    fn unpack(
+        &mut self,
+        block: &Block<'_>,
+        cut: Option<&RangeInclusive<i64>>,
+    ) -> Result<(), Error> {
         // On an error the section is of no block.
         self.packed.clear();
         self.times.clear();
         self.stamps.clear();
-        block.times(&mut self.times)?;
+        let run = if cut.is_some() { block.run()? } else { None };
+        if let Some((cut, run)) = cut.zip(run) {
+            self.cut_out(&run, cut);
+        } else {
+            self.unpack_all(block)?;
+        }
         self.packed.extend_from_slice(block.time_section());
+        self.cut = cut.cloned();
+        Ok(())
+    }
+
+    /// Hold the times within a selection, and unpack no other.
+    fn cut_out(&mut self, run: &Run, cut: &RangeInclusive<i64>) {
+        (self.count, self.positions) = (run.count(), run.within(cut));
+        run.decode(self.positions(), &mut self.times);
+        (self.is_ascending, self.extremes) = (true, Some(run.extremes()));
+    }
+
+    fn unpack_all(&mut self, block: &Block<'_>) -> Result<(), Error> {
+        block.times(&mut self.times)?;
+        (self.count, self.positions) = (self.times.len(), 0..self.times.len());
         self.is_ascending = self.times.is_sorted_by(|a, b| a < b);
         self.extremes = match self.is_ascending {
             true => self.times.first().copied().zip(self.times.last().copied()),
@@ -268,21 +310,33 @@ impl Sections {
         self.all.get_mut(id)
     }
 
-    /// The number of the section of a block, the one at this position of its field.
-    pub fn find(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
+    /// The number of the section of a block, the one at this position of its field. If the block reaches over an end of
+    /// the selection that is `cut`, no more than that has to be unpacked.
+    pub fn find(
+        &mut self,
+        position: usize,
+        block: &Block<'_>,
+        cut: Option<&RangeInclusive<i64>>,
+    ) -> Result<usize, Error> {
         let packed = block.time_section();
         if let Some(id) = self.latest.get(position)
             && let Some(section) = self.all.get_mut(*id)
             && section.packed == packed
+            && section.cut.as_ref() == cut
             && !packed.is_empty()
         {
             section.used = self.serial;
             return Ok(*id);
         }
-        self.enter(position, block)
+        self.enter(position, block, cut)
     }
 
-    fn enter(&mut self, position: usize, block: &Block<'_>) -> Result<usize, Error> {
+    fn enter(
+        &mut self,
+        position: usize,
+        block: &Block<'_>,
+        cut: Option<&RangeInclusive<i64>>,
+    ) -> Result<usize, Error> {
         let is_taken = |section: &Section| section.used == self.serial;
         while self.all.get(self.free).is_some_and(is_taken) {
             self.free += 1;
@@ -292,7 +346,7 @@ impl Sections {
             self.all.push(Section::default());
         }
         if let Some(section) = self.all.get_mut(id) {
-            section.unpack(block)?;
+            section.unpack(block, cut)?;
             section.used = self.serial;
         }
         if let Some(latest) = self.latest.get_mut(position) {
@@ -307,6 +361,9 @@ impl Sections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Values;
+    use crate::tsm::block::MAX_POINTS;
+    use crate::tsm::encoding::testing;
     use proptest::prelude::*;
 
     fn text(time: i64) -> Vec<u8> {
@@ -334,6 +391,68 @@ mod tests {
         assert_eq!(b" 0\n", &*text(0));
         assert_eq!(b" -9223372036854775808\n", &*text(i64::MIN));
         assert_eq!(b" 1600000000000000000\n", &*text(1_600_000_000_000_000_000));
+    }
+
+    fn block_of(times: &[i64]) -> Vec<u8> {
+        let values = vec![7; times.len()];
+        let values = testing::integers(&values, true);
+        testing::block(1, &testing::times(times, true), &values)
+    }
+
+    #[test]
+    fn of_a_run_only_the_times_of_a_selection_are_unpacked() {
+        let frame = block_of(&(0..MAX_POINTS as i64).map(|i| 10 * i).collect::<Vec<_>>());
+        let block = Block::open(&frame, 5).unwrap();
+        let mut sections = Sections::default();
+        sections.advance();
+        let id = sections.find(0, &block, Some(&(25..=60))).unwrap();
+        let section = sections.get(id).unwrap();
+        assert_eq!(&[30, 40, 50, 60], section.times());
+        assert_eq!((MAX_POINTS, 3..7), (section.count(), section.positions()));
+        assert_eq!(Some((0, 10 * (MAX_POINTS as i64 - 1))), section.extremes());
+        assert!(section.times.capacity() < 100);
+        // The values too.
+        let mut values = Values::Integer(Vec::new());
+        let (n, wanted) = (section.count(), section.positions());
+        block.some_values(n, wanted, &mut values).unwrap();
+        assert_eq!(Values::Integer(vec![7; 4]), values);
+        assert!(values.memory() < 100);
+    }
+
+    #[test]
+    fn of_other_blocks_all_times_are_held() {
+        let times = [1, 3, 4, 9, 7];
+        let frame = block_of(&times);
+        let block = Block::open(&frame, 5).unwrap();
+        let mut sections = Sections::default();
+        sections.advance();
+        let id = sections.find(0, &block, Some(&(4..=8))).unwrap();
+        let section = sections.get(id).unwrap();
+        assert_eq!((5, 0..5), (section.count(), section.positions()));
+        assert_eq!(
+            (&times[..], Some((1, 9))),
+            (section.times(), section.extremes())
+        );
+        assert!(!section.is_ascending());
+    }
+
+    #[test]
+    fn a_section_that_was_cut_serves_the_same_selection_only() {
+        let frame = block_of(&[0, 10, 20, 30]);
+        let block = Block::open(&frame, 5).unwrap();
+        let mut sections = Sections::default();
+        sections.advance();
+        let first = sections.find(0, &block, Some(&(5..=20))).unwrap();
+        assert_eq!(Ok(first), sections.find(0, &block, Some(&(5..=20))));
+        for (cut, times) in [
+            (None, &[0, 10, 20, 30][..]),
+            (Some(5..=10), &[10]),
+            (Some(12..=18), &[]),
+            (Some(5..=20), &[10, 20]),
+        ] {
+            let id = sections.find(0, &block, cut.as_ref()).unwrap();
+            assert_eq!(times, sections.get(id).unwrap().times());
+        }
     }
 
     proptest! {

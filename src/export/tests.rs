@@ -3,6 +3,7 @@ use std::io::Write;
 
 use super::*;
 use crate::rows::Values;
+use crate::tsm::encoding::testing;
 use crate::tsm::file::File;
 use crate::tsm::index::Survey;
 use crate::tsm::key::Key;
@@ -27,40 +28,19 @@ impl Dice {
     }
 }
 
-/// A block of integers, or of booleans, in the plainest encoding.
-fn frame(points: &[(i64, i64)], is_boolean: bool) -> Vec<u8> {
-    let mut payload = vec![if is_boolean { 2 } else { 1 }];
-    let section = |numbers: Vec<u64>| {
-        let bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_be_bytes).collect();
-        [vec![0], bytes].concat()
+/// A block of integers, or of booleans: in the plainest encoding, or in the one that a server chooses.
+fn frame(points: &[(i64, i64)], is_boolean: bool, is_plain: bool) -> Vec<u8> {
+    let times: Vec<i64> = points.iter().map(|p| p.0).collect();
+    let values: Vec<u64> = points.iter().map(|p| p.1 as u64).collect();
+    let times = match is_plain {
+        true => testing::times_raw(&times),
+        false => testing::times(&times, true),
     };
-    let before = |i: usize| i.checked_sub(1).map_or((0, 0), |i| points[i]);
-    let delta = |i: usize| {
-        (
-            points[i].0.wrapping_sub(before(i).0),
-            points[i].1.wrapping_sub(before(i).1),
-        )
-    };
-    let all = 0..points.len();
-    let times = section(all.clone().map(|i| delta(i).0 as u64).collect());
-    let values = section(
-        all.map(|i| {
-            let d = delta(i).1;
-            ((d << 1) ^ (d >> 63)) as u64
-        })
-        .collect(),
-    );
-    payload.extend([times.len() as u8 & 0x7f | 0x80, (times.len() >> 7) as u8]);
-    payload.extend(times);
-    if is_boolean {
-        payload.extend([0x10, points.len() as u8]);
-        payload.resize(payload.len() + points.len().div_ceil(8), 0xff);
-    } else {
-        payload.extend(values);
+    match (is_boolean, is_plain) {
+        (true, _) => testing::block(2, &times, &testing::booleans(&vec![true; points.len()])),
+        (false, true) => testing::block(1, &times, &testing::integers_raw(&values)),
+        (false, false) => testing::block(1, &times, &testing::integers(&values, true)),
     }
-    let mut crc = flate2::Crc::new();
-    crc.update(&payload);
-    [crc.sum().to_be_bytes().to_vec(), payload].concat()
 }
 
 type Model = BTreeMap<(usize, i64), String>;
@@ -106,7 +86,7 @@ impl History {
             let mut time = dice.below(300) as i64;
             for _ in 0..count {
                 let points = self.points(&mut time, dice);
-                let mut frame = frame(&points, is_boolean);
+                let mut frame = frame(&points, is_boolean, dice.below(2) == 0);
                 let times = points.iter().map(|p| p.0);
                 let (min, max) = (times.clone().min().unwrap(), times.max().unwrap());
                 index.extend(min.to_be_bytes().into_iter().chain(max.to_be_bytes()));
@@ -153,17 +133,18 @@ impl History {
         });
     }
 
-    /// Mostly in order and behind what came before; sometimes neither, and sometimes a time comes twice.
+    /// Mostly in order and behind what came before; sometimes neither, and sometimes a time comes twice. Often a step apart.
     fn points(&mut self, time: &mut i64, dice: &mut Dice) -> Vec<(i64, i64)> {
         if dice.below(50) == 0 {
             *time -= dice.below(40) as i64;
         }
         let mut points = Vec::new();
+        let step = (dice.below(3) == 0).then(|| dice.below(40) as i64);
         for _ in 0..=dice.below(6) {
-            *time += if dice.below(40) == 0 {
-                0
-            } else {
-                1 + dice.below(9) as i64
+            *time += match step {
+                Some(step) => step,
+                None if dice.below(40) == 0 => 0,
+                None => 1 + dice.below(9) as i64,
             };
             self.serial += 1;
             points.push((*time, self.serial));
@@ -303,7 +284,7 @@ fn long_series(count: u16, len: i64) -> Shard {
         index.extend(count.to_be_bytes());
         for start in (0..i64::from(count)).map(|n| n * len) {
             let points: Vec<_> = (start..start + len).map(|t| (t, t)).collect();
-            let frame = frame(&points, false);
+            let frame = frame(&points, false, true);
             index.extend(start.to_be_bytes());
             index.extend((start + len - 1).to_be_bytes());
             index.extend((blocks.len() as u64).to_be_bytes());

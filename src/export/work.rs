@@ -330,38 +330,33 @@ impl Worker {
         found: &mut Found,
         job: &mut Job<'_>,
     ) -> Result<(), Trouble> {
-        let unit = job.unit;
-        let pieces = unit.pieces.get(at..).unwrap_or_default();
+        let pieces = job.unit.pieces.get(at..).unwrap_or_default();
         let Some(piece) = pieces.first() else {
             return Ok(());
         };
-        let (entry, deleted) = (&piece.entry, deleted(unit, piece));
+        let (entry, deleted) = (&piece.entry, deleted(job.unit, piece));
         let trouble = |cause: ReadError| {
             let key = [task.series, SEPARATOR, task.field].concat();
             Trouble::with_key(&member.path, &key, cause)
         };
         let damage = |cause: Error| trouble(cause.into());
-        job.report.blocks += 1;
-        let files = job.shard.members.len();
-        let frame = self
-            .fetcher
-            .frame(member, (file, files), pieces, &mut job.report.bytes)
-            .map_err(trouble)?;
-        let block = Block::open(frame, entry.offset).map_err(damage)?;
-        let id = self.sections.find(position, &block).map_err(damage)?;
+        let files = (file, job.shard.members.len());
+        let block = open(&mut self.fetcher, member, files, pieces, job.report).map_err(trouble)?;
+        let times = &task.slice.times;
+        let is_within = *times.start() <= entry.min && entry.max <= *times.end();
+        let cut = (!is_within).then_some(times);
+        let id = self.sections.find(position, &block, cut).map_err(damage)?;
         let Some(section) = self.sections.get(id) else {
             return Ok(());
         };
         let (extremes, read) = (section.extremes(), block.kind());
-        let times = &task.slice.times;
-        let is_whole =
-            deleted.is_empty() && *times.start() <= entry.min && entry.max <= *times.end();
+        let is_whole = is_within && deleted.is_empty();
         let is_direct = is_whole && section.is_ascending() && found.goes_on(read, extremes);
         let column = found.column.take_if(|_| is_direct);
         let mut column = column.unwrap_or_else(|| self.merger.fresh(read));
         let before = column.values.len();
         let done = block
-            .values(section.times().len(), &mut column.values)
+            .some_values(section.count(), section.positions(), &mut column.values)
             .and_then(|()| in_time(extremes, entry))
             .map_err(damage);
         if done.is_err() {
@@ -419,6 +414,20 @@ fn shared<'a>(places: &[Option<(usize, usize)>], beats: &'a [usize]) -> Option<&
     rest.iter()
         .all(|place| of(place) == Some(first))
         .then_some(first)
+}
+
+/// Read the block of the first of these pieces.
+fn open<'a>(
+    fetcher: &'a mut Fetcher,
+    member: &Member,
+    files: (usize, usize),
+    pieces: &[Piece],
+    report: &mut Report,
+) -> Result<Block<'a>, ReadError> {
+    report.blocks += 1;
+    let at = pieces.first().map_or(0, |piece| piece.entry.offset);
+    let frame = fetcher.frame(member, files, pieces, &mut report.bytes)?;
+    Ok(Block::open(frame, at)?)
 }
 
 /// What is deleted of a piece.

@@ -7,9 +7,12 @@
 //!
 //! A block does not know its own length; the index does.
 
+use std::ops::Range;
+
 use flate2::Crc;
 
 pub use super::encoding::MAX_POINTS;
+pub use super::encoding::timestamp::Run;
 use super::encoding::{boolean, float, integer, string, timestamp};
 use super::{Bytes, Error, ErrorKind};
 use crate::rows::{Kind, Values};
@@ -91,6 +94,11 @@ impl<'a> Block<'a> {
         timestamp::decode(self.times, out)
     }
 
+    /// The timestamps as a run, if they are packed as one and ascend: of these some can be had without the others.
+    pub fn run(&self) -> Result<Option<Run>, Error> {
+        timestamp::run(self.times)
+    }
+
     /// Append exactly `n` values to a column of the same type. On an error nothing is appended.
     pub fn values(&self, n: usize, out: &mut Values) -> Result<(), Error> {
         if n > MAX_POINTS {
@@ -102,6 +110,36 @@ impl<'a> Block<'a> {
             out.truncate(before);
         }
         done
+    }
+
+    /// Append those of exactly `n` values that stand at the `wanted` positions. Of a run no other is unpacked; all else is
+    /// unpacked whole and then cut: only so is it known that there are `n`. On an error nothing is appended.
+    pub fn some_values(
+        &self,
+        n: usize,
+        wanted: Range<usize>,
+        out: &mut Values,
+    ) -> Result<(), Error> {
+        if wanted == (0..n) {
+            return self.values(n, out);
+        }
+        let before = out.len();
+        let (start, end) = (before + wanted.start, before + wanted.end);
+        let is_run = match (self.kind, &mut *out) {
+            (Kind::Integer, Values::Integer(out)) => {
+                integer::decode_run(self.values, n, wanted, out)?
+            }
+            (Kind::Unsigned, Values::Unsigned(out)) => {
+                integer::decode_run(self.values, n, wanted, out)?
+            }
+            _ => false,
+        };
+        if !is_run {
+            self.values(n, out)?;
+            out.truncate(end);
+            out.remove(before..start);
+        }
+        Ok(())
     }
 
     fn decode(&self, n: usize, out: &mut Values) -> Result<(), Error> {
@@ -326,7 +364,52 @@ mod tests {
         assert_eq!(section(&floats), section(&truths));
     }
 
+    /// A block of `n` values of each type, integers as a run and otherwise.
+    fn some_of_each(n: usize) -> Vec<Vec<u8>> {
+        let times: Vec<i64> = (0..n as i64).map(|i| T + 10 * i).collect();
+        let times = testing::times(&times, true);
+        let numbers = |step: u64| (0..n as u64).map(move |i| i * (step + i % step));
+        let (run, other): (Vec<_>, Vec<_>) = (numbers(1).collect(), numbers(3).collect());
+        let floats: Vec<f64> = other.iter().map(|v| *v as f64 / 8.0).collect();
+        let truths: Vec<bool> = other.iter().map(|v| v % 2 == 0).collect();
+        let words: Vec<Vec<u8>> = other.iter().map(|v| vec![b'x'; (v % 5) as usize]).collect();
+        vec![
+            testing::block(0, &times, &testing::floats(&floats)),
+            testing::block(1, &times, &testing::integers(&run, true)),
+            testing::block(1, &times, &testing::integers(&other, true)),
+            testing::block(1, &times, &testing::integers_raw(&other)),
+            testing::block(2, &times, &testing::booleans(&truths)),
+            testing::block(3, &times, &testing::strings(&words)),
+            testing::block(4, &times, &testing::integers(&run, true)),
+        ]
+    }
+
     proptest! {
+        /// By the plain rule: unpack all, then take some.
+        #[test]
+        fn some_values_are_those_of_all(n in 1..60usize, ends: [prop::sample::Index; 2], is_first: bool) {
+            let ends = ends.map(|end| end.index(n + 1));
+            let wanted = ends[0].min(ends[1])..ends[0].max(ends[1]);
+            for frame in some_of_each(n) {
+                let block = Block::open(&frame, 0).unwrap();
+                let mut all = Values::new(block.kind());
+                block.values(n, &mut all).unwrap();
+                let (mut plain, mut some) = (Values::new(block.kind()), Values::new(block.kind()));
+                if !is_first {
+                    plain.extend(&all, 0..1);
+                    some.extend(&all, 0..1);
+                }
+                let before = some.clone();
+                plain.extend(&all, wanted.clone());
+                for wrong in [n - 1, n + 1] {
+                    prop_assert!(block.some_values(wrong, wanted.clone(), &mut some).is_err());
+                    prop_assert_eq!(&before, &some);
+                }
+                prop_assert_eq!(Ok(()), block.some_values(n, wanted.clone(), &mut some));
+                prop_assert_eq!(&plain, &some);
+            }
+        }
+
         #[test]
         fn any_payload_decodes_or_is_an_error(mut payload: Vec<u8>, code in 0..5u8) {
             payload.insert(0, code);

@@ -36,6 +36,7 @@ pub fn run() {
             }
         });
     }
+    cuts();
     for (keys, each) in [(1000, 50), (10_000, 5), (10_000, 1)] {
         let segment = segment(keys, each);
         stage(&format!("log of {keys} keys, {each} at a time"), || {
@@ -63,6 +64,34 @@ pub fn run() {
             let shard = shard(fields, &values);
             stage(&format!("print {name}, {fields} a line"), || print(&shard));
         }
+    }
+}
+
+/// What a selection takes that ends within a block: ten values out of a thousand, counted as a thousand.
+fn cuts() {
+    let wanted = 500..510;
+    for (name, frame) in blocks() {
+        let (mut times, mut values) = (Vec::new(), Values::new(Kind::Float));
+        stage(&format!("cut {name}"), || {
+            for _ in 0..BLOCKS {
+                let block = Block::open(&frame, 0).unwrap();
+                values = Values::new(block.kind());
+                times.clear();
+                let count = match block.run().unwrap() {
+                    Some(run) => {
+                        run.decode(wanted.clone(), &mut times);
+                        run.count()
+                    }
+                    None => {
+                        block.times(&mut times).unwrap();
+                        times.len()
+                    }
+                };
+                block
+                    .some_values(count, wanted.clone(), &mut values)
+                    .unwrap();
+            }
+        });
     }
 }
 

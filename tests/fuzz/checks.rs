@@ -138,14 +138,28 @@ pub fn block(payload: &[u8]) {
         Ok(()) => assert_eq!(Ok(times.len() - 1), block.count()),
         Err(_) => assert_eq!(1, times.len()),
     }
-    for n in [times.len() - 1, 0, 1, 1000] {
+    times.remove(0);
+    if let Ok(Some(run)) = block.run() {
+        let within = 0..=1 << 60;
+        let mut some = Vec::new();
+        run.decode(run.within(&within), &mut some);
+        times.retain(|time| within.contains(time));
+        assert_eq!((run.count(), times), (block.count().unwrap(), some));
+    }
+    for n in [block.count().unwrap_or(7), 0, 1, 1000] {
         let before = values.len();
-        let added = if block.values(n, &mut values).is_ok() {
-            n
-        } else {
-            0
-        };
+        let wanted = n / 3..n / 2;
+        let mut some = Values::new(block.kind());
+        let done = block.some_values(n, wanted.clone(), &mut some);
+        assert_eq!(done, block.values(n, &mut values));
+        let added = if done.is_ok() { n } else { 0 };
         assert_eq!(before + added, values.len());
+        let mut plain = Values::new(block.kind());
+        if done.is_ok() {
+            plain.extend(&values, before + wanted.start..before + wanted.end);
+        }
+        // As text: a float can be one that is not equal to itself.
+        assert_eq!(format!("{plain:?}"), format!("{some:?}"));
     }
 }
 

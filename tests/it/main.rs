@@ -34,6 +34,7 @@ mod server;
 mod tsm_cat;
 mod tsm_cat_access;
 mod tsm_cat_backups;
+mod tsm_cat_cut;
 mod tsm_cat_damage;
 mod tsm_cat_known;
 mod tsm_cat_list;

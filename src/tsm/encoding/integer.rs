@@ -6,6 +6,8 @@
 //! 2x  zz(first) u64, uvarint zz(difference), uvarint count - 1
 //! ```
 
+use std::ops::Range;
+
 use super::{Word, nothing, simple8b, unknown, words};
 use crate::tsm::{Bytes, Error, ErrorKind};
 
@@ -24,17 +26,35 @@ pub fn decode<T: Word>(mut section: Bytes<'_>, n: usize, out: &mut Vec<T>) -> Re
             expect(n, 1 + simple8b::count(words), at)?;
             packed(first, words, n, out);
         }
-        2 => {
-            let first = section.u64()?;
-            let step = unzigzag(section.uvarint()?);
-            let more = section.uvarint()?;
-            nothing(&section)?;
-            expect(n, more.saturating_add(1), at)?;
-            run(unzigzag(first), step, n, out);
-        }
+        2 => even(run(section, n, at)?, 0..n, out),
         codec => return Err(unknown(at, codec, "integers")),
     }
     Ok(())
+}
+
+/// If the section is a run of `n` values, append those at these positions without unpacking any other; whether it is.
+pub fn decode_run<T: Word>(
+    mut section: Bytes<'_>,
+    n: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<T>,
+) -> Result<bool, Error> {
+    let at = section.at();
+    if section.u8()? >> 4 != 2 {
+        return Ok(false);
+    }
+    even(run(section, n, at)?, wanted, out);
+    Ok(true)
+}
+
+/// The first value and the step of a run of `n` values, its header at `at`.
+fn run(mut section: Bytes<'_>, n: usize, at: u64) -> Result<(u64, u64), Error> {
+    let first = section.u64()?;
+    let step = section.uvarint()?;
+    let more = section.uvarint()?;
+    nothing(&section)?;
+    expect(n, more.saturating_add(1), at)?;
+    Ok((unzigzag(first), unzigzag(step)))
 }
 
 fn expect(times: usize, values: u64, at: u64) -> Result<(), Error> {
@@ -72,9 +92,9 @@ fn packed<T: Word>(first: u64, words: &[[u8; 8]], n: usize, out: &mut Vec<T>) {
     }
 }
 
-fn run<T: Word>(first: u64, step: u64, n: usize, out: &mut Vec<T>) {
-    let value = |i: u64| T::from_bits(first.wrapping_add(i.wrapping_mul(step)));
-    out.extend((0..n as u64).map(value));
+fn even<T: Word>((first, step): (u64, u64), wanted: Range<usize>, out: &mut Vec<T>) {
+    let value = |i: usize| T::from_bits(first.wrapping_add((i as u64).wrapping_mul(step)));
+    out.extend(wanted.map(value));
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@
 //!
 //! All arithmetic wraps: an unsorted block has huge differences and still decodes exactly.
 
+use std::num::NonZeroU64;
+use std::ops::{Range, RangeInclusive};
+
 use super::{nothing, points, simple8b, unknown, words};
 use crate::tsm::{Bytes, Error};
 
@@ -41,12 +44,80 @@ pub fn decode(section: Bytes<'_>, out: &mut Vec<i64>) -> Result<(), Error> {
             scale,
             words,
         } => scaled(first, scale, words, n, out),
-        Packed::Run { first, step } => {
-            let time = |i: u64| first.wrapping_add(i.wrapping_mul(step)) as i64;
-            out.extend((0..n as u64).map(time));
-        }
+        Packed::Run { first, step } => even(first, step, 0..n, out),
     }
     Ok(())
+}
+
+/// The run that the section is, if it is one and its timestamps ascend.
+pub fn run(section: Bytes<'_>) -> Result<Option<Run>, Error> {
+    let (packed, n) = parse(section)?;
+    let Packed::Run { first, step } = packed else {
+        return Ok(None);
+    };
+    let first = first as i64;
+    let Some(more) = n.checked_sub(1) else {
+        return Ok(None);
+    };
+    // The step to nowhere of a single timestamp is as good as any other.
+    let step = NonZeroU64::new(if more == 0 { 1 } else { step });
+    let length = |step: NonZeroU64| step.get().checked_mul(more as u64);
+    let last = step
+        .and_then(length)
+        .and_then(|length| first.checked_add_unsigned(length));
+    Ok(step.zip(last).map(|(step, last)| Run {
+        first,
+        last,
+        step,
+        n,
+    }))
+}
+
+/// Timestamps with the same step from each to the next, one at least, ascending: none has to be unpacked to be known.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    first: i64,
+    last: i64,
+    step: NonZeroU64,
+    n: usize,
+}
+
+impl Run {
+    /// How many timestamps.
+    pub fn count(&self) -> usize {
+        self.n
+    }
+
+    /// The first and the last timestamp.
+    pub fn extremes(&self) -> (i64, i64) {
+        (self.first, self.last)
+    }
+
+    /// The positions of the timestamps within a range.
+    pub fn within(&self, times: &RangeInclusive<i64>) -> Range<usize> {
+        // How many lie before a time.
+        let before = |time: i64| match time > self.first {
+            true => {
+                let steps = (time.abs_diff(self.first) - 1) / self.step;
+                usize::try_from(steps).map_or(self.n, |steps| self.n.min(steps + 1))
+            }
+            false => 0,
+        };
+        let start = before(*times.start());
+        let end = times.end().checked_add(1).map_or(self.n, before);
+        start..end.max(start)
+    }
+
+    /// Append the timestamps at these positions.
+    pub fn decode(&self, wanted: Range<usize>, out: &mut Vec<i64>) {
+        even(self.first as u64, self.step.get(), wanted, out);
+    }
+}
+
+/// Append those at these positions.
+fn even(first: u64, step: u64, wanted: Range<usize>, out: &mut Vec<i64>) {
+    let time = |i: usize| first.wrapping_add((i as u64).wrapping_mul(step)) as i64;
+    out.extend(wanted.map(time));
 }
 
 fn parse(mut section: Bytes<'_>) -> Result<(Packed<'_>, usize), Error> {
@@ -292,6 +363,72 @@ mod tests {
             })
     }
 
+    /// A section that is a run, from its parts.
+    fn packed_run(first: i64, scale: u8, step: u64, n: usize) -> Vec<u8> {
+        let mut section = vec![0x20 | scale];
+        section.extend(first.to_be_bytes());
+        testing::uvarint(&mut section, step);
+        testing::uvarint(&mut section, n as u64);
+        section
+    }
+
+    fn run_of(section: &[u8]) -> Option<Run> {
+        run(Bytes::new(section, 0)).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_known_only_where_times_ascend() {
+        for (section, times) in vectors() {
+            let section = hex(section);
+            let is_run = section[0] >> 4 == 2 && times.is_sorted_by(|a, b| a < b);
+            let known = run_of(&section).map(|run| (run.count(), run.extremes()));
+            let ends = (times[0], times[times.len() - 1]);
+            assert_eq!(is_run.then_some((times.len(), ends)), known);
+        }
+        let backwards = packed_run(5, 0, u64::MAX, 3);
+        assert_eq!(Ok(vec![5, 4, 3]), decoded(&backwards));
+        assert!(run_of(&backwards).is_none());
+        // The third time is too late for 64 bits.
+        assert!(run_of(&packed_run(i64::MAX - 6, 0, 4, 3)).is_none());
+        assert!(run_of(&packed_run(i64::MAX - 8, 0, 4, 3)).is_some());
+        assert!(run_of(&packed_run(7, 0, 1, 0)).is_none());
+    }
+
+    #[test]
+    fn a_run_of_one_time_has_no_step() {
+        let run = run_of(&packed_run(7, 0, 0, 1)).unwrap();
+        assert_eq!((1, (7, 7)), (run.count(), run.extremes()));
+        assert_eq!(
+            [0..1, 0..0, 1..1],
+            [6..=7, 5..=6, 8..=9].map(|times| run.within(&times))
+        );
+    }
+
+    #[test]
+    fn a_run_over_all_times_is_cut_anywhere() {
+        let run = run_of(&packed_run(i64::MIN, 0, u64::MAX, 2)).unwrap();
+        assert_eq!((i64::MIN, i64::MAX), run.extremes());
+        let ranges = [i64::MIN..=i64::MAX, i64::MIN..=0, 0..=0, 0..=i64::MAX];
+        assert_eq!(
+            [0..2, 0..1, 1..1, 1..2],
+            ranges.map(|times| run.within(&times))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_section_is_found_without_unpacking_it() {
+        for (section, _) in vectors() {
+            let section = hex(section);
+            for n in 0..section.len() {
+                let section = Bytes::new(&section[..n], 0);
+                assert_eq!(count(section).err(), run(section).err());
+            }
+        }
+        let section = packed_run(0, 0, 1, MAX_POINTS + 1);
+        let kind = run(Bytes::new(&section, 0)).unwrap_err().kind;
+        assert_eq!(ErrorKind::TooManyPoints(MAX_POINTS as u64 + 1), kind);
+    }
+
     proptest! {
         #[test]
         fn what_was_encoded_is_decoded(times in times(), early_runs: bool) {
@@ -302,6 +439,30 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_are_an_error(header: u8, section: Vec<u8>) {
             let _ = decoded(&[&[header & 0x3f], section.as_slice()].concat());
+        }
+
+        /// By the plain rule: unpack all, and look at each.
+        #[test]
+        fn a_run_is_cut_where_its_times_are(
+            (first, shift) in (any::<i64>(), 0..64u32),
+            (scale, step, width) in (0..16u8, any::<u64>(), 0..64u32),
+            n in 0..70usize,
+            (start, end) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+            off in prop::array::uniform2(-2..3i64),
+        ) {
+            let section = packed_run(first >> shift, scale, step >> width, n);
+            let times = decoded(&section).unwrap();
+            let run = run_of(&section);
+            prop_assert_eq!(n > 0 && times.is_sorted_by(|a, b| a < b), run.is_some());
+            let Some(run) = run else { return Ok(()) };
+            let near = |index: prop::sample::Index, off: i64| times[index.index(n)].saturating_add(off);
+            let within = near(start, off[0])..=near(end, off[1]);
+            let kept: Vec<_> = times.iter().copied().filter(|time| within.contains(time)).collect();
+            let wanted = run.within(&within);
+            let mut out = vec![-7];
+            run.decode(wanted.clone(), &mut out);
+            prop_assert_eq!((-7, &kept[..]), (out[0], &out[1..]));
+            prop_assert_eq!(&kept[..], &times[wanted]);
         }
 
         #[test]
