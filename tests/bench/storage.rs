@@ -1,4 +1,4 @@
-//! The stages of tsm-cat: unpacking blocks of each encoding, reading a log, merging, printing.
+//! The stages of tsm-cat: unpacking and cutting blocks of each encoding, reading a log, merging, printing.
 
 #[path = "../../src/tsm/encoding/testing.rs"]
 #[allow(dead_code)]
