@@ -1,4 +1,5 @@
-//! Times that fields share: each packed section is unpacked once, and its text is kept for the next series.
+//! Times that fields share: each packed section is unpacked once for each slice at most, and its text is kept for the next
+//! series.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -163,11 +164,11 @@ fn sum(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (all - stays * 0xf6, ninth | also)
 }
 
-/// The times of a block, or those of them that are within a selection.
+/// The times of a block, or those of them that are within a slice.
 #[derive(Debug, Default)]
 pub struct Section {
     packed: Vec<u8>,
-    /// The selection, if the block reaches over an end of it.
+    /// The slice, if by the index the block reaches over an end of it.
     cut: Option<RangeInclusive<i64>>,
     /// How many times the block has.
     count: usize,
@@ -188,8 +189,8 @@ impl Section {
         self.count
     }
 
-    /// The positions in the block of the times that are held: without a selection all of them, with one those within it,
-    /// or some more.
+    /// The positions in the block of the times that are held: all of them, or if it was cut those within the slice, and
+    /// maybe more.
     pub fn positions(&self) -> Range<usize> {
         self.positions.clone()
     }
@@ -247,7 +248,7 @@ impl Section {
         Ok(())
     }
 
-    /// Hold the times within a selection, and unpack no other.
+    /// Hold the times within a slice, and unpack no other.
     fn cut_out(&mut self, run: &Run, cut: &RangeInclusive<i64>) {
         (self.count, self.positions) = (run.count(), run.within(cut));
         run.decode(self.positions(), &mut self.times);
@@ -310,8 +311,8 @@ impl Sections {
         self.all.get_mut(id)
     }
 
-    /// The number of the section of a block, the one at this position of its field. If the block reaches over an end of
-    /// the selection that is `cut`, no more than that has to be unpacked.
+    /// The number of the section of a block, the one at this position of its field. `cut` is the slice, if the block
+    /// reaches over an end of it: of what lies outside nothing has to be unpacked.
     pub fn find(
         &mut self,
         position: usize,

@@ -221,7 +221,7 @@ fn exported(shard: &Shard, options: &Options) -> Result<(String, Report), Troubl
     Ok((String::from_utf8(text.bytes().to_vec()).unwrap(), report))
 }
 
-fn options(first: i64, last: i64, per_field: bool) -> Options {
+pub(super) fn options(first: i64, last: i64, per_field: bool) -> Options {
     Options {
         first,
         last,
@@ -274,8 +274,8 @@ fn the_first_damaged_block_ends_it_unless_it_is_to_go_on() {
     );
 }
 
-/// Three fields with blocks of equal times: so many of them, with so many values each.
-fn long_series(count: u16, len: i64) -> Shard {
+/// Three fields with blocks of equal times: so many of them, with so many values each. They are runs, if not plain.
+pub(super) fn long_series(count: u16, len: i64, is_plain: bool) -> Shard {
     let (mut blocks, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, 1], Vec::new());
     for key in &KEYS[..3] {
         index.extend((key.len() as u16).to_be_bytes());
@@ -284,7 +284,7 @@ fn long_series(count: u16, len: i64) -> Shard {
         index.extend(count.to_be_bytes());
         for start in (0..i64::from(count)).map(|n| n * len) {
             let points: Vec<_> = (start..start + len).map(|t| (t, t)).collect();
-            let frame = frame(&points, false, true);
+            let frame = frame(&points, false, is_plain);
             index.extend(start.to_be_bytes());
             index.extend((start + len - 1).to_be_bytes());
             index.extend((blocks.len() as u64).to_be_bytes());
@@ -322,7 +322,7 @@ fn pieces(shard: &Shard) -> (BTreeSet<usize>, Report) {
 
 #[test]
 fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share_times() {
-    let (sizes, report) = pieces(&long_series(1000, 2));
+    let (sizes, report) = pieces(&long_series(1000, 2, true));
     assert_eq!(
         (2000, 6000, 3000),
         (report.points, report.values, report.blocks)
@@ -333,7 +333,7 @@ fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share
 
 #[test]
 fn blocks_of_many_values_make_slices_of_few_blocks() {
-    let (sizes, report) = pieces(&long_series(13, 2000));
+    let (sizes, report) = pieces(&long_series(13, 2000, true));
     assert_eq!((26_000, 39), (report.points, report.blocks));
     // Each weighs as much as two of a thousand values.
     assert_eq!(BTreeSet::from([4 * 2000, 2000]), sizes);

@@ -487,3 +487,29 @@ fn odd(job: &mut Job<'_>, member: Option<&Member>, task: Task<'_>, what: Oddity)
 fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
     slice.is_first || piece.entry.min >= *slice.times.start()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Export;
+    use super::super::tests::{long_series, options};
+    use super::*;
+    use crate::pages::Buffer;
+
+    /// Positions of the times that are held, how many the block has, and the points that came out.
+    fn held(first: i64, last: i64, is_plain: bool) -> (std::ops::Range<usize>, usize, u64) {
+        let shard = long_series(1, 10_000, is_plain);
+        let options = options(first, last, false);
+        let mut export = Export::new(&shard, &options).unwrap();
+        let (mut text, mut report) = (Buffer::default(), Report::default());
+        while export.next(&mut text, &mut report).unwrap() {}
+        let section = export.worker.sections.get(0).unwrap();
+        (section.positions(), section.count(), report.points)
+    }
+
+    #[test]
+    fn a_run_over_the_ends_of_a_selection_is_not_unpacked_behind_them() {
+        assert_eq!((5000..5010, 10_000, 10), held(5000, 5009, false));
+        assert_eq!((0..10_000, 10_000, 10), held(5000, 5009, true));
+        assert_eq!((0..10_000, 10_000, 10_000), held(0, 9_999, false));
+    }
+}

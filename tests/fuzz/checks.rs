@@ -139,8 +139,15 @@ pub fn block(payload: &[u8]) {
         Err(_) => assert_eq!(1, times.len()),
     }
     times.remove(0);
+    // Ends of a selection, from anywhere in the payload.
+    let byte = |at: usize| usize::from(payload.get(at).copied().unwrap_or(0));
+    let ends = |n: usize| {
+        let ends = [byte(payload.len() / 2), byte(payload.len() - 1)].map(|part| part * n / 255);
+        ends[0].min(ends[1])..ends[0].max(ends[1])
+    };
     if let Ok(Some(run)) = block.run() {
-        let within = 0..=1 << 60;
+        let ends = ends(times.len() - 1);
+        let within = times[ends.start].saturating_add(1)..=times[ends.end];
         let mut some = Vec::new();
         run.decode(run.within(&within), &mut some);
         times.retain(|time| within.contains(time));
@@ -148,7 +155,7 @@ pub fn block(payload: &[u8]) {
     }
     for n in [block.count().unwrap_or(7), 0, 1, 1000] {
         let before = values.len();
-        let wanted = n / 3..n / 2;
+        let wanted = ends(n);
         let mut some = Values::new(block.kind());
         let done = block.some_values(n, wanted.clone(), &mut some);
         assert_eq!(done, block.values(n, &mut values));

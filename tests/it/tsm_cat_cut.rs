@@ -113,29 +113,99 @@ fn overlapping_blocks_with_deleted_values_are_cut_where_the_selection_ends() {
     );
 }
 
-/// What is wrong with a block is told, even if it is not in the part that is wanted.
-#[test]
-fn a_run_with_more_or_fewer_values_than_times_is_damage_wherever_it_is_cut() {
-    let dir = scratch();
-    let (data, _) = shard(dir.path(), "db", "rp", 1);
+/// Parts of a block of a hundred values a second apart: at its beginning, in its middle, at its end.
+const PARTS: [(i64, i64); 3] = [(0, 9), (40, 50), (90, 200)];
+
+/// A shard with one key, which has this block.
+fn write_one(root: &Path, code: u8, block: &Block) {
+    let (data, _) = shard(root, "db", "rp", 1);
     let path = tsm_path(&data, 1, 1);
-    let times: Vec<i64> = (0..100).map(|i| T + i * SECOND).collect();
-    for values in [99, 101] {
-        let _ = fs::remove_file(&path);
-        let mut file = Tsm::create(&path);
-        let block = Block::new(&times, &Column::Integer(vec![7; values]), Choice::default());
-        file.key(b"m#!~#v", 1).block(&block);
-        file.finish();
-        for (from, to) in [(0, 9), (40, 50), (90, 200)] {
-            let (from, to) = (
-                (T + from * SECOND).to_string(),
-                (T + to * SECOND).to_string(),
+    let _ = fs::remove_file(&path);
+    let mut file = Tsm::create(&path);
+    file.key(b"m#!~#v", code).block(block);
+    file.finish();
+}
+
+fn cat_part(args: &[&str], (from, to): (i64, i64), root: &Path) -> Ran {
+    let ends = [from, to].map(|at| (T + at * SECOND).to_string());
+    cat(
+        &[args, &["--start", &ends[0], "--end", &ends[1]]].concat(),
+        root,
+    )
+}
+
+/// The block is damaged, whichever part of it is wanted.
+#[track_caller]
+fn assert_damage(root: &Path, said: &str) {
+    for part in PARTS {
+        let ran = cat_part(&[], part, root);
+        assert_eq!(Some(65), ran.last(), "{part:?} {}", ran.stderr);
+        assert!(points(&ran.stdout).is_empty());
+        assert!(ran.stderr.contains(said), "{part:?} {}", ran.stderr);
+        let ran = cat_part(&["--keep-going"], part, root);
+        assert_eq!(Some(1), ran.last(), "{part:?} {}", ran.stderr);
+        assert!(points(&ran.stdout).is_empty());
+    }
+}
+
+fn hundred() -> Vec<i64> {
+    (0..100).map(|i| T + i * SECOND).collect()
+}
+
+#[test]
+fn more_or_fewer_values_than_times_are_damage_wherever_the_block_is_cut() {
+    let dir = scratch();
+    for n in [99, 101] {
+        let numbers = || 0..n as i64;
+        for column in [
+            Column::Integer(vec![7; n]),
+            Column::Integer(numbers().map(|i| i * i).collect()),
+            Column::Unsigned(vec![7; n]),
+            Column::Float(numbers().map(|i| i as f64).collect()),
+            Column::Boolean(vec![true; n]),
+        ] {
+            let block = Block::new(&hundred(), &column, Choice::default());
+            write_one(dir.path(), column.block_type(), &block);
+            assert_damage(dir.path(), "100 timestamps");
+        }
+    }
+}
+
+#[test]
+fn times_outside_of_what_the_index_says_are_damage_wherever_the_block_is_cut() {
+    let dir = scratch();
+    let column = Column::Integer(vec![7; 100]);
+    let good = Block::new(&hundred(), &column, Choice::default());
+    for (later, earlier) in [(5, 0), (0, 5), (5, 5)] {
+        let mut block = good.clone();
+        block.min += later * SECOND;
+        block.max -= earlier * SECOND;
+        write_one(dir.path(), 1, &block);
+        assert_damage(dir.path(), "block has a point at time ");
+    }
+}
+
+#[test]
+fn what_index_and_block_do_not_agree_on_is_told_wherever_the_block_is_cut() {
+    let dir = scratch();
+    let column = Column::Integer(vec![7; 100]);
+    let good = Block::new(&hundred(), &column, Choice::default());
+    let mut wide = good.clone();
+    wide.max += SECOND;
+    for (code, block, said) in [
+        (1, &wide, "block holds times "),
+        (4, &good, "block of type integer where the index says 4"),
+    ] {
+        write_one(dir.path(), code, block);
+        for part in PARTS {
+            let ran = cat_part(&[], part, dir.path()).ok();
+            assert!(!points(&ran.stdout).is_empty());
+            assert_eq!(
+                1,
+                ran.stderr.matches(said).count(),
+                "{part:?} {}",
+                ran.stderr
             );
-            let ran = cat(&["--start", &from, "--end", &to], dir.path());
-            assert_eq!(Some(65), ran.last(), "{}", ran.stderr);
-            assert!(points(&ran.stdout).is_empty());
-            let said = format!("{values} values for 100 timestamps");
-            assert!(ran.stderr.contains(&said), "{}", ran.stderr);
         }
     }
 }

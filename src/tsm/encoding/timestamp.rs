@@ -99,7 +99,7 @@ impl Run {
         let before = |time: i64| match time > self.first {
             true => {
                 let steps = (time.abs_diff(self.first) - 1) / self.step;
-                usize::try_from(steps).map_or(self.n, |steps| self.n.min(steps + 1))
+                steps.saturating_add(1).min(self.n as u64) as usize
             }
             false => 0,
         };
