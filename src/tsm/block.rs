@@ -110,6 +110,7 @@ impl<'a> Block<'a> {
         done
     }
 
+    /// That a block may have so many values.
     fn limit(&self, n: usize) -> Result<(), Error> {
         match n > MAX_POINTS {
             true => Err(self.values.error(ErrorKind::TooManyPoints(n as u64))),
@@ -117,8 +118,9 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Append those of exactly `n` values that stand at the `wanted` positions, which are below `n`. Of a run no other is unpacked; all else is
-    /// unpacked whole and then cut: only so is it known that there are `n`. On an error nothing is appended.
+    /// Append those of exactly `n` values that stand at the `wanted` positions, which lie within `0..n`. Of a run no other
+    /// is unpacked; all else is unpacked whole and then cut: only so is it known that there are `n`. On an error nothing is
+    /// appended.
     pub fn some_values(
         &self,
         n: usize,
