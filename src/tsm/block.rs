@@ -9,12 +9,10 @@
 
 use std::ops::Range;
 
-use flate2::Crc;
-
 pub use super::encoding::MAX_POINTS;
 pub use super::encoding::timestamp::Run;
 use super::encoding::{boolean, float, integer, string, timestamp};
-use super::{Bytes, Error, ErrorKind};
+use super::{Bytes, Error, ErrorKind, checksum};
 use crate::rows::{Kind, Values};
 
 /// Bytes of the checksum.
@@ -40,6 +38,20 @@ pub fn values_at(start: &[u8]) -> Option<u64> {
     rest.at().checked_add(times)
 }
 
+/// The timestamps of a block, packed, with their length before them; nothing if the frame ends before.
+pub fn times_of(frame: &[u8]) -> Option<&[u8]> {
+    let end = usize::try_from(values_at(frame)?).ok()?;
+    frame.get(CHECKSUM + 1..end)
+}
+
+/// How many points a block with these packed timestamps holds; nothing if they do not say. It may not be true: no checksum
+/// has been looked at.
+pub fn claimed(times: &[u8]) -> Option<usize> {
+    let mut rest = Bytes::new(times, 0);
+    rest.uvarint().ok()?;
+    timestamp::count(rest).ok()
+}
+
 /// How many bytes the strings of a block are, with their lengths, by the first bytes of its values; nothing if these do
 /// not say. It may not be true: no checksum has been looked at.
 pub fn string_bytes(values: &[u8]) -> Option<usize> {
@@ -59,7 +71,7 @@ impl<'a> Block<'a> {
     pub fn open(frame: &'a [u8], at: u64) -> Result<Self, Error> {
         let mut payload = Bytes::new(frame, at);
         let crc = payload.u32()?;
-        if crc != checksum(payload.rest()) {
+        if crc != checksum::of(payload.rest()) {
             return Err(Error::new(at, ErrorKind::Checksum));
         }
         let at = payload.at();
@@ -169,12 +181,6 @@ impl<'a> Block<'a> {
     }
 }
 
-fn checksum(payload: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(payload);
-    crc.sum()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -188,6 +194,7 @@ mod tests {
         let (mut times, mut values) = (Vec::new(), Values::new(block.kind()));
         block.times(&mut times)?;
         assert_eq!(Ok(times.len()), block.count());
+        assert_eq!(Some(times.len()), times_of(frame).and_then(claimed));
         block.values(times.len(), &mut values)?;
         assert_eq!(times.len(), values.len());
         Ok((times, values))
@@ -243,6 +250,8 @@ mod tests {
         let at = values_at(&hello[..6]).unwrap() as usize;
         assert_eq!((15, Some(6)), (at, string_bytes(&hello[at..at + 2])));
         assert_eq!(None, values_at(&hello[..5]));
+        assert_eq!(Some(&hello[5..15]), times_of(&hello[..15]));
+        assert_eq!(None, times_of(&hello[..14]));
     }
 
     #[test]

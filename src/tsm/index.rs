@@ -35,7 +35,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn parse(bytes: &mut Bytes<'_>) -> Result<Self, Error> {
+    #[inline]
+    fn parse(bytes: &[u8; ENTRY], at: u64) -> Result<Self, Error> {
+        // As long as it is, it is known not to end too early.
+        let mut bytes = Bytes::new(bytes, at);
         Ok(Self {
             min: bytes.i64()?,
             max: bytes.i64()?,
@@ -160,7 +163,9 @@ impl Cursor {
         if self.left == 0 {
             return Ok(None);
         }
-        let entry = Entry::parse(&mut self.take(ENTRY)?)?;
+        let mut bytes = self.take(ENTRY)?;
+        let at = bytes.at();
+        let entry = Entry::parse(&bytes.array()?, at)?;
         self.left -= 1;
         Ok(Some(entry))
     }
@@ -180,6 +185,7 @@ impl Cursor {
     }
 
     /// The next `n` bytes of the index.
+    #[inline]
     fn take(&mut self, n: usize) -> Result<Bytes<'_>, ReadError> {
         if self.buf.len() - self.pos < n {
             self.fill(n)?;
@@ -191,6 +197,7 @@ impl Cursor {
         Ok(Bytes::new(bytes, at))
     }
 
+    #[cold]
     fn fill(&mut self, n: usize) -> Result<(), ReadError> {
         self.buf.drain(..self.pos);
         self.pos = 0;
