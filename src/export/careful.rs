@@ -3,13 +3,15 @@
 //!
 //! Slow, and the rule that [`super::sheet`] must agree with.
 
-use crate::lp::escape::{self, Misfit, Place};
+use crate::lp::escape::{self, Place};
 use crate::lp::frame::Framer;
+use crate::lp::misfit::{self, Misfit};
 use crate::lp::number;
 use crate::rows::Values;
 
+use super::lane::Lane;
 use super::outlet::Outlet;
-use super::print::{LINE, Lane, TIMES};
+use super::print::{LINE, TIMES};
 use super::walk::Walk;
 use super::{Lost, Report, Unprintable};
 
@@ -42,7 +44,7 @@ pub fn print(
         clocks,
         out: Vec::new(),
         report,
-        is_careful: escape::splits_early(series),
+        is_careful: misfit::splits_early(series),
         counts: Counts {
             floats: zeros.clone(),
             times: zeros.clone(),
@@ -61,7 +63,7 @@ pub fn print(
 
 /// Why not even a number can stand behind a field key in a record of its series; both have a spelling.
 pub fn misfit(series: &[u8], field: &[u8]) -> Option<Misfit> {
-    if !escape::splits_early(series) {
+    if !misfit::splits_early(series) {
         return None;
     }
     let (mut line, number) = (Vec::new(), Values::Integer(vec![0]));
@@ -253,7 +255,7 @@ mod tests {
         let series = br#"m,\\ =a,t=""#.as_slice();
         assert_eq!(
             (None, quote),
-            (escape::series_misfit(series), misfit(series, b"f"))
+            (misfit::series(series), misfit(series, b"f"))
         );
         // Without a quote, with one that is closed, and where the names end for both.
         for series in [

@@ -13,16 +13,11 @@ use crate::tsm::shard::Logged;
 use crate::tsm::wal;
 
 use super::Options;
-use super::unit::{Origin, Part, Piece, Slice, Unit};
-use super::weigh::{self, Sum, Sweep, THOUSAND, weight};
+use super::unit::{LIGHT, Origin, Part, Piece, Slice, TEXT, Unit};
+use super::weigh::{self, Sum, Sweep, weight};
 
-/// Weight of a slice with few fields and of a unit of short series. A thousand numbers take 16 KB decoded.
-pub(super) const LIGHT: usize = 32 * THOUSAND;
-/// Text that a unit of short series and a slice with few fields become, as far as that can be foreseen. Little enough
-/// that some fifteen of them may be under way.
-pub(super) const TEXT: usize = 1 << 19;
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
-const HEAVY: usize = 1024 * THOUSAND;
+const HEAVY: usize = 1_024_000;
 
 /// Memory that a group may keep from series to series, and take beside all else that is used again.
 pub(super) const MUCH: usize = 8 << 20;
@@ -39,6 +34,8 @@ pub(super) struct Group {
     /// Where the next slice starts; `None` if nothing is left.
     pub(super) from: Option<i64>,
     is_first: bool,
+    /// It is one slice.
+    is_whole: bool,
     /// Runs of which no slice has had anything, by the first time of each; the next one is the last.
     ahead: Vec<(i64, usize)>,
     /// Runs that have begun and are not done with, ascending.
@@ -65,8 +62,8 @@ pub(super) struct Run {
     /// By first time. In `Group::entries`, those that are done with left out.
     entries: Range<usize>,
     deleted: Range<usize>,
-    /// How many thousands of values a block may hold.
-    thousands: usize,
+    /// How many values a block may hold.
+    values: usize,
     /// Blocks overlap: a later one may end before an earlier one.
     is_tangled: bool,
 }
@@ -101,13 +98,13 @@ impl Group {
         self.is_first = true;
     }
 
-    /// Close a run that holds the entries from `first` on.
+    /// Close a run that holds the entries from `first` on, blocks of at most so many values.
     pub(super) fn run(
         &mut self,
         origin: Origin,
         first: usize,
         deleted: &[(i64, i64)],
-        thousands: usize,
+        values: usize,
     ) {
         let entries = first..self.entries.len();
         let Some(added) = self
@@ -128,7 +125,7 @@ impl Group {
             field: self.fields.len(),
             entries,
             deleted: start..self.deleted.len(),
-            thousands,
+            values,
             is_tangled,
         });
     }
@@ -155,7 +152,7 @@ impl Group {
                     });
                 }
             }
-            self.run(Origin::Log(kind), first, &[], 1);
+            self.run(Origin::Log(kind), first, &[], 1000);
         }
     }
 
@@ -177,23 +174,30 @@ impl Group {
             entries.flat_map(|run| self.entries(run).iter().map(move |entry| (run, entry)));
         let (mut all, mut values) = (0, 0);
         for (run, entry) in entries {
-            all += weight(run.origin, entry, run.thousands);
-            values += weigh::values(run.origin, entry, run.thousands);
+            all += weight(run.origin, entry, run.values);
+            values += weigh::values(run.origin, entry, run.values);
         }
         (self.weight, self.done) = (all, 0);
         // With few fields there are more lines, and the series is in each of them.
         let fields = self.fields.len().max(1);
         let line = self.series.len() + self.names.len() + 24 + 16 * fields;
         self.text = values * line / (fields * all.max(1));
-        let mut ahead = mem::take(&mut self.ahead);
-        ahead.clear();
+        self.is_whole = all <= LIGHT && all * self.text <= TEXT;
+        let (mut begun, mut ahead) = (mem::take(&mut self.begun), mem::take(&mut self.ahead));
         let starts = self.runs.iter().enumerate();
-        ahead.extend(starts.filter_map(|(i, run)| Some((self.entries(run).first()?.min, i))));
-        ahead.sort_unstable_by_key(|start| Reverse(*start));
-        self.from = ahead.last().map(|(min, _)| (*min).max(first));
-        self.ahead = ahead;
-        self.begun.clear();
-        self.from.is_some()
+        let starts = starts.filter_map(|(i, run)| Some((self.entries(run).first()?.min, i)));
+        let from = starts.clone().map(|(min, _)| min.max(first)).min();
+        begun.clear();
+        ahead.clear();
+        match self.is_whole {
+            true => begun.extend(0..self.runs.len()),
+            false => {
+                ahead.extend(starts);
+                ahead.sort_unstable_by_key(|start| Reverse(*start));
+            }
+        }
+        (self.begun, self.ahead, self.from) = (begun, ahead, from);
+        from.is_some()
     }
 
     /// Add the next slice to `unit`; what its blocks come to. `last` is the last time that is wanted.
@@ -203,7 +207,10 @@ impl Group {
             return sum;
         };
         self.admit(from);
-        let (to, weight) = self.cut(from, last);
+        let (to, weight) = match self.is_whole {
+            true => (last, self.weight),
+            false => self.cut(from, last),
+        };
         self.admit(to);
         let series = unit.name(&self.series);
         let parts = unit.parts.len();
@@ -227,6 +234,7 @@ impl Group {
                 let name = unit.name(self.field_runs(field).0);
                 let pieces = pieces..unit.pieces.len();
                 unit.parts.push(Part { name, pieces });
+                sum.fields += 1;
             }
         }
         unit.slices.push(Slice {
@@ -235,7 +243,6 @@ impl Group {
             times: from..=to,
             is_first: mem::take(&mut self.is_first),
         });
-        // A series weighs something even if it has but one value.
         unit.weight += weight;
         unit.text += weight * self.text;
         self.done += weight;
@@ -262,7 +269,7 @@ impl Group {
         let first = unit.pieces.len();
         let deleted = unit.deleted.len();
         for entry in met.filter(|entry| entry.max >= from) {
-            sum.values += weight(run.origin, entry, run.thousands);
+            sum.values += weight(run.origin, entry, run.values);
             sum.has_strings |= weigh::strings(run.origin, entry) > 0;
             unit.pieces.push(Piece {
                 origin: run.origin,
@@ -315,7 +322,7 @@ impl Group {
             let at = entries.partition_point(|entry| entry.min <= from);
             let begun = entries.get(..at).unwrap_or_default().iter();
             let begun = begun.filter(|entry| entry.max >= from);
-            begun.for_each(|entry| sweep.begin(entry, weight(run.origin, entry, run.thousands)));
+            begun.for_each(|entry| sweep.begin(entry, weight(run.origin, entry, run.values)));
             next.extend(entries.get(at).map(|entry| Reverse((entry.min, i, at))));
         }
         let mut ahead = self.ahead.iter().rev().map(|(min, i)| (*min, *i, 0));
@@ -330,7 +337,7 @@ impl Group {
             else {
                 break;
             };
-            let more = weight(run.origin, entry, run.thousands);
+            let more = weight(run.origin, entry, run.values);
             if min > latest && sweep.sum + more > light {
                 let over = sweep.over(min);
                 if sweep.sum + more > (4 * over).min(HEAVY).max(2 * over) {

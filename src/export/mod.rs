@@ -9,6 +9,7 @@ mod clock;
 mod fetch;
 mod group;
 pub mod judge;
+mod lane;
 pub mod outlet;
 mod pen;
 pub mod pipeline;
@@ -25,8 +26,8 @@ pub mod work;
 
 use std::path::PathBuf;
 
-use crate::lp::escape::Misfit;
 use crate::lp::glob::Glob;
+use crate::lp::misfit::Misfit;
 use crate::pages::Buffer;
 use crate::rows::{Kind, Strings};
 use crate::tsm::shard::{Shard, Trouble};

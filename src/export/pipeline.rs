@@ -329,7 +329,8 @@ impl<'a, 'b> Walker<'a, 'b> {
                 done = ahead;
             }
             // While a part is made one waits and one is taken.
-            let cost = unit.widest + (unit.text + unit.strings).min(3 * PART);
+            let text = (unit.text + unit.strings).min(3 * PART);
+            let cost = unit.widest + unit.memory() + text;
             let work = Work {
                 shard: Arc::clone(shard),
                 unit,

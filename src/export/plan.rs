@@ -10,7 +10,7 @@ use crate::tsm::key::{self, Key};
 use crate::tsm::shard::{Logged, Member, Shard, Trouble};
 use crate::tsm::tombstone;
 
-use super::group::{Group, LIGHT, MUCH, TEXT, is_deleted};
+use super::group::{Group, MUCH, is_deleted};
 use super::twins::Twins;
 use super::unit::{Origin, Unit};
 use super::weigh::{Density, Scales};
@@ -27,8 +27,11 @@ pub struct Planner<'a> {
     heads: Vec<Head<'a>>,
     /// The next key of the log.
     log: usize,
-    /// The smallest key that has not been dealt with.
+    /// The smallest key that has not been dealt with, and how much of it is the series; whether there is one, if that is
+    /// known.
     key: Vec<u8>,
+    series: usize,
+    is_there: Option<bool>,
     pub(super) group: Group,
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
@@ -37,9 +40,8 @@ pub struct Planner<'a> {
     /// What is to be spared while the group takes much memory.
     pages: Option<&'a Supply>,
     is_scarce: bool,
-    /// How far the walk was before the group, and behind it; in bytes of blocks.
-    before: u64,
-    behind: u64,
+    /// Where in the log the group began.
+    log_before: usize,
 }
 
 /// What a look for the next series comes to.
@@ -58,6 +60,8 @@ pub(super) enum Gathered {
 struct Head<'a> {
     member: &'a Member,
     cursor: Cursor,
+    /// Where in the index the group began.
+    before: u64,
     deleted: tombstone::Cursor<'a>,
     density: Density,
 }
@@ -70,30 +74,29 @@ impl<'a> Planner<'a> {
             let mut head = Head {
                 member,
                 cursor: Cursor::new(&member.file),
+                before: member.file.index().start,
                 deleted: member.deleted.cursor(),
                 density: Density::default(),
             };
             head.advance()?;
             heads.push(head);
         }
-        let mut planner = Self {
+        Ok(Self {
             shard,
             options,
             heads,
             log: 0,
             key: Vec::new(),
+            series: 0,
+            is_there: None,
             group: Group::default(),
             measurement: (Vec::new(), options.measurements.is_empty()),
             twins: Twins::default(),
             scales: Scales::default(),
             pages: None,
             is_scarce: false,
-            before: 0,
-            behind: 0,
-        };
-        planner.behind = planner.logged();
-        planner.before = planner.behind;
-        Ok(planner)
+            log_before: 0,
+        })
     }
 
     /// The same walk, beside others who use pages.
@@ -112,26 +115,41 @@ impl<'a> Planner<'a> {
 
     /// How far the walk is, in bytes of blocks and of segments of the log. What is not wanted counts when it is passed by.
     pub fn passed(&self) -> u64 {
-        let (done, weight) = (self.group.done as u64, self.group.weight.max(1) as u64);
-        let step = u128::from(self.behind - self.before) * u128::from(done.min(weight));
-        self.before + (step / u128::from(weight)) as u64
+        let heads = |at: fn(&Head<'_>) -> u64| -> u64 {
+            let heads = self.heads.iter().map(|head| head.passed(at(head)));
+            heads.sum()
+        };
+        let before = heads(|head| head.before) + self.logged(self.log_before);
+        let behind = heads(|head| head.cursor.at()) + self.logged(self.log);
+        before
+            + share(
+                behind - before,
+                self.group.done as u64,
+                self.group.weight as u64,
+            )
     }
 
-    /// How far the walk through the log is, in bytes of its segments: half of the work was done when they had been read.
-    fn logged(&self) -> u64 {
-        let (keys, all) = (self.log as u128, self.shard.log.len().max(1) as u128);
+    /// How far a walk through the log is, in bytes of its segments: half of the work was done when they had been read.
+    fn logged(&self, at: usize) -> u64 {
         let half = self.shard.segments / 2;
-        half + (u128::from(half) * keys / all) as u64
+        half + share(half, at as u64, self.shard.log.len() as u64)
+    }
+
+    /// A group begins.
+    fn mark(&mut self) {
+        self.log_before = self.log;
+        for head in &mut self.heads {
+            head.before = head.cursor.at();
+        }
     }
 
     /// Fill `unit` with the next work, which may be none; `false` if there is none left.
     pub fn next(&mut self, unit: &mut Unit, report: &mut Report) -> Result<bool, Trouble> {
         unit.clear();
-        while unit.weight < LIGHT && unit.text < TEXT {
+        while !unit.is_full() {
             if self.group.from.is_none() {
-                self.before = self.behind;
+                self.mark();
                 let gathered = self.gather(report)?;
-                self.behind = self.heads.iter().map(Head::passed).sum::<u64>() + self.logged();
                 if gathered != Gathered::Series {
                     return Ok(gathered == Gathered::Nothing || !unit.slices.is_empty());
                 }
@@ -158,19 +176,17 @@ impl<'a> Planner<'a> {
             if keys > PASSED {
                 return Ok(Gathered::Nothing);
             }
-            let series = Key::split(&self.key).series.len();
-            if !self.is_wanted(series) {
+            if !self.is_wanted() {
                 self.take_key(report, false)?;
                 continue;
             }
-            self.group.begin(self.key.get(..series).unwrap_or_default());
-            self.spare();
+            self.group.begin(Key::cut(&self.key, self.series).series);
             self.twins.see(&self.group.series);
             loop {
                 self.take_key(report, true)?;
                 self.spare();
                 let goes_on = !self.options.per_field && self.smallest();
-                if !goes_on || Key::split(&self.key).series != self.group.series {
+                if !goes_on || Key::cut(&self.key, self.series).series != self.group.series {
                     break;
                 }
             }
@@ -193,20 +209,26 @@ impl<'a> Planner<'a> {
 
     /// Make `key` the smallest key not dealt with; `false` if there is none.
     fn smallest(&mut self) -> bool {
+        if let Some(is_there) = self.is_there {
+            return is_there;
+        }
         let heads = self.heads.iter().map(|head| head.cursor.key());
         let log = self.shard.log.get(self.log).map(|logged| &logged.key[..]);
         let smallest = heads.filter(|key| !key.is_empty()).chain(log).min();
         self.key.clear();
         self.key.extend_from_slice(smallest.unwrap_or_default());
-        smallest.is_some()
+        let is_there = smallest.is_some();
+        self.series = Key::split(&self.key).series.len();
+        self.is_there = Some(is_there);
+        is_there
     }
 
-    /// Whether the measurement of the series, so many bytes of the key, is selected.
-    fn is_wanted(&mut self, series: usize) -> bool {
+    /// Whether the measurement of the key is selected.
+    fn is_wanted(&mut self) -> bool {
         if self.options.measurements.is_empty() {
             return true;
         }
-        let spelled = key::measurement(self.key.get(..series).unwrap_or_default());
+        let spelled = key::measurement(Key::cut(&self.key, self.series).series);
         if self.measurement.0 != spelled {
             let mut name = Vec::new();
             escape::decode(Place::Measurement, spelled, &mut name);
@@ -218,7 +240,8 @@ impl<'a> Planner<'a> {
 
     /// Go past the key in all files and in the log, and add it to the group if it is wanted.
     fn take_key(&mut self, report: &mut Report, is_wanted: bool) -> Result<(), Trouble> {
-        let field = Key::split(&self.key);
+        self.is_there = None;
+        let field = Key::cut(&self.key, self.series);
         if is_wanted && field.is_ambiguous() {
             report.findings.push(Finding::Odd {
                 path: None,
@@ -264,12 +287,11 @@ impl Drop for Planner<'_> {
 }
 
 impl Head<'_> {
-    /// How far the walk through the file is, in bytes of blocks: as far as that through the index.
-    fn passed(&self) -> u64 {
+    /// How far a walk through the file is at a place of the index, in bytes of blocks: as far as that through the index.
+    fn passed(&self, at: u64) -> u64 {
         let (index, blocks) = (self.member.file.index(), self.member.file.blocks());
-        let keys = u128::from(self.cursor.at().saturating_sub(index.start));
-        let all = u128::from((index.end - index.start).max(1));
-        (u128::from(blocks.end - blocks.start) * keys / all) as u64
+        let done = at.saturating_sub(index.start);
+        share(blocks.end - blocks.start, done, index.end - index.start)
     }
 
     fn advance(&mut self) -> Result<(), Trouble> {
@@ -291,6 +313,7 @@ impl Head<'_> {
             cursor,
             deleted,
             density,
+            ..
         } = self;
         let origin = Origin::File(file, cursor.kind());
         let deleted = deleted
@@ -316,10 +339,17 @@ impl Head<'_> {
             }
         }
         let entries = group.entries.get(first..).unwrap_or_default();
-        report.bytes += density.look(member, entries);
-        group.run(origin, first, deleted, density.thousands);
+        let values = density.most(member, entries);
+        report.bytes += mem::take(&mut density.read);
+        group.run(origin, first, deleted, values);
         Ok(())
     }
+}
+
+/// So much of something as `done` is of `all`.
+fn share(of: u64, done: u64, all: u64) -> u64 {
+    let all = all.max(1);
+    (u128::from(of) * u128::from(done.min(all)) / u128::from(all)) as u64
 }
 
 /// What the logs hold of a key, oldest first, from a place among all keys on.

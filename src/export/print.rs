@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use crate::lp::{cell, escape};
+use crate::lp::{cell, misfit};
 use crate::rows::Values;
 
 use super::clock::{Sections, Stamp, stamp};
+use super::lane::Lane;
 use super::outlet::Outlet;
 use super::sheet::Sheet;
 use super::walk::Walk;
@@ -22,19 +23,6 @@ const LANES: usize = 4096;
 
 /// Stamps that are made at a time.
 const STAMPS: usize = 256;
-
-/// One field of a series, or all of it that has one type.
-#[derive(Debug)]
-pub struct Lane {
-    /// Field key as stored.
-    pub field: Vec<u8>,
-    /// Field key as spelled, with its `=`.
-    pub name: Vec<u8>,
-    /// Its values.
-    pub values: Values,
-    /// The number of its times. They ascend strictly; lanes of the same field share no time.
-    pub clock: usize,
-}
 
 /// Prints lanes of one series. Reused from slice to slice.
 #[derive(Debug, Default)]
@@ -60,7 +48,7 @@ impl Printer {
         out: &mut Outlet<'_>,
         report: &mut Report,
     ) {
-        self.begin(series, lanes);
+        self.begin(lanes);
         self.active.extend(0..lanes.len());
         for section in beats {
             let Some(section) = sections.get_mut(*section) else {
@@ -70,7 +58,7 @@ impl Printer {
             for start in (0..len).step_by(STAMPS) {
                 let stamps = section.stamps(start, STAMPS.min(len - start), &mut self.stamps);
                 self.sheet
-                    .lines(&self.active, &mut self.next, lanes, stamps, out);
+                    .lines((series, lanes), &self.active, &mut self.next, stamps, out);
             }
             report.points += len as u64;
             report.values += (len * lanes.len()) as u64;
@@ -90,7 +78,7 @@ impl Printer {
         if !is_plain(series, lanes, clocks.iter().filter_map(ends)) {
             return careful::print(series, lanes, clocks, out, report);
         }
-        self.begin(series, lanes);
+        self.begin(lanes);
         let Self {
             sheet,
             next,
@@ -103,18 +91,15 @@ impl Printer {
             for times in times.chunks(STAMPS) {
                 stamps.clear();
                 stamp(times, stamps);
-                sheet.lines(walk.active(), next, lanes, stamps, out);
+                sheet.lines((series, lanes), walk.active(), next, stamps, out);
             }
             report.points += times.len() as u64;
             report.values += (times.len() * walk.active().len()) as u64;
         }
     }
 
-    fn begin(&mut self, series: &[u8], lanes: &[Lane]) {
-        self.sheet.begin(series);
-        lanes
-            .iter()
-            .for_each(|lane| self.sheet.field(&lane.name, &lane.values));
+    fn begin(&mut self, lanes: &[Lane]) {
+        self.sheet.begin(lanes);
         self.next.clear();
         self.next.resize(lanes.len(), 0);
         self.active.clear();
@@ -142,7 +127,7 @@ pub fn is_plain(
     }
     let is_writable = |(first, last)| TIMES.contains(&first) && TIMES.contains(&last);
     let is_narrow = lanes.len() <= LANES && width <= LINE;
-    is_narrow && times.all(is_writable) && !(has_strings && escape::splits_early(series))
+    is_narrow && times.all(is_writable) && !(has_strings && misfit::splits_early(series))
 }
 
 #[cfg(test)]

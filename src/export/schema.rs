@@ -12,6 +12,7 @@ use super::plan::{Gathered, Planner};
 use super::unit::Origin;
 use super::{Finding, Oddity, Options, Report, careful};
 use crate::lp::escape::{self, Place};
+use crate::lp::misfit;
 use crate::lp::record;
 use crate::rows::Kind;
 use crate::tsm::block;
@@ -146,7 +147,7 @@ impl<'a> Survey<'a> {
 
     fn series(&self, schema: &mut Schema, report: &mut Report) -> Result<(), TooMany> {
         let group = &self.planner.group;
-        if let Some(misfit) = escape::series_misfit(&group.series) {
+        if let Some(misfit) = misfit::series(&group.series) {
             report.odd(group.series.clone(), Oddity::Unspelled(misfit));
             return Ok(());
         }
@@ -154,7 +155,7 @@ impl<'a> Survey<'a> {
         let mut is_sure = None;
         for field in &group.fields {
             let (name, runs) = group.field_runs(field);
-            let misfit = escape::field_misfit(name);
+            let misfit = misfit::field(name);
             if let Some(misfit) = misfit.or_else(|| careful::misfit(&group.series, name)) {
                 let key = [&group.series, SEPARATOR, name].concat();
                 report.odd(key, Oddity::Unspelled(misfit));

@@ -9,10 +9,10 @@ use crate::pages::Buffer;
 use crate::rows::{Strings, Values};
 
 use super::clock::Stamp;
+use super::lane::Lane;
 use super::outlet::Outlet;
 use super::pen::{BLOCK, Pen, WIDE};
-use super::print::Lane;
-use super::slot::{Cells, Form, ROWS, Slot};
+use super::slot::{Cells, Form, ROWS, Scratch, Slot};
 
 /// Room for lines that are put at a time, unless a single one takes more.
 const ROOM: usize = 256 << 10;
@@ -58,41 +58,31 @@ const NO_PART: Part<'static> = Part {
 /// Writes lines. Reused from slice to slice.
 #[derive(Debug, Default)]
 pub struct Sheet {
-    series: Vec<u8>,
-    /// More than there are fields, after a series with more of them.
+    /// One for each lane, and more after a series with more of them.
     slots: Vec<Slot>,
-    fields: usize,
     steps: Vec<Step>,
     /// The common text of the steps; each begins behind a multiple of a block.
     common: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Sheet {
-    /// Begin a slice of a series.
-    pub fn begin(&mut self, series: &[u8]) {
-        self.series.clear();
-        self.series.extend_from_slice(series);
-        self.fields = 0;
-    }
-
-    /// Add a field; `name` is spelled, with `=` behind it. Its number is the count of those before.
-    pub fn field(&mut self, name: &[u8], values: &Values) {
-        if self.slots.len() == self.fields {
-            self.slots.push(Slot::default());
+    /// Begin a slice of a series with these fields.
+    pub fn begin(&mut self, lanes: &[Lane]) {
+        if self.slots.len() < lanes.len() {
+            self.slots.resize_with(lanes.len(), Slot::default);
         }
-        if let Some(slot) = self.slots.get_mut(self.fields) {
-            slot.begin(name, values);
-        }
-        self.fields += 1;
+        let slots = self.slots.iter_mut().zip(lanes);
+        slots.for_each(|(slot, lane)| slot.begin(&lane.values));
     }
 
     /// Append a line for each stamp, with one value of each of the fields `active`: those from `next` on, which moves.
-    /// `lanes` has the values of all fields.
+    /// The series comes with all its fields.
     pub fn lines(
         &mut self,
+        (series, lanes): (&[u8], &[Lane]),
         active: &[usize],
         next: &mut [usize],
-        lanes: &[Lane],
         mut stamps: &[Stamp],
         out: &mut Outlet<'_>,
     ) {
@@ -104,11 +94,18 @@ impl Sheet {
                 else {
                     return;
                 };
-                rows = rows.min(slot.ready(*at, &lane.values));
+                rows = rows.min(slot.ready(*at, &lane.values, &mut self.scratch));
             }
             let (now, later) = stamps.split_at(rows);
             stamps = later;
-            let width = self.plan(active);
+            if let [i] = active
+                && self.put_number(*i, (series, lanes), now, out)
+            {
+                out.line_ended();
+                next.get_mut(*i).into_iter().for_each(|at| *at += rows);
+                continue;
+            }
+            let width = self.plan(series, lanes, active);
             let strings = active.iter().filter_map(|i| self.slots.get(*i));
             let strings: usize = strings.map(Slot::strings).sum();
             let room = rows * width + strings + escape::STRING_SLACK;
@@ -127,19 +124,56 @@ impl Sheet {
         }
     }
 
+    /// Append a line of one number for each stamp; `false` if it is something else, or not short. Many series have one
+    /// field and few points: a plan would take longer than the lines.
+    fn put_number(
+        &mut self,
+        field: usize,
+        (series, lanes): (&[u8], &[Lane]),
+        stamps: &[Stamp],
+        out: &mut Outlet<'_>,
+    ) -> bool {
+        let (Some(slot), Some(lane)) = (self.slots.get(field), lanes.get(field)) else {
+            return false;
+        };
+        let len = series.len() + 1 + lane.name.len();
+        let Some((cells, lens, at)) = slot.cells().filter(|_| len <= WIDE) else {
+            return false;
+        };
+        if slot.common().is_some() {
+            return false;
+        }
+        self.common.clear();
+        self.common.extend_from_slice(series);
+        self.common.push(b' ');
+        self.common.extend_from_slice(&lane.name);
+        self.common.resize(len.next_multiple_of(BLOCK), 0);
+        let part = Part {
+            common: self.common.as_chunks().0,
+            len,
+            cells,
+            lens,
+            at,
+            ..NO_PART
+        };
+        let room = stamps.len() * (len + 2 * cell::SIZE);
+        put_one(&part, stamps, Pen::new(out.text(), room));
+        true
+    }
+
     /// Find out what the rows have in common; how long a line can be, strings aside.
-    fn plan(&mut self, active: &[usize]) -> usize {
+    fn plan(&mut self, series: &[u8], lanes: &[Lane], active: &[usize]) -> usize {
         let (mut start, mut width) = (0, cell::SIZE);
         self.steps.clear();
         self.common.clear();
-        self.common.extend_from_slice(&self.series);
+        self.common.extend_from_slice(series);
         let mut separator = b' ';
         for &i in active {
-            let Some(slot) = self.slots.get(i) else {
+            let (Some(slot), Some(lane)) = (self.slots.get(i), lanes.get(i)) else {
                 continue;
             };
             self.common.push(separator);
-            self.common.extend_from_slice(slot.name());
+            self.common.extend_from_slice(&lane.name);
             separator = b',';
             match slot.common() {
                 Some(text) => self.common.extend_from_slice(text),

@@ -14,8 +14,6 @@ const COMMON: usize = 256;
 /// Some values of one field as text. Reused from field to field.
 #[derive(Debug)]
 pub struct Slot {
-    /// The field key as spelled, `=`.
-    name: Vec<u8>,
     /// Positions in the column of the first value and behind the last one.
     start: usize,
     end: usize,
@@ -37,6 +35,16 @@ pub struct Slot {
     text: Vec<u8>,
 }
 
+/// Where floats are put while they become text.
+#[derive(Debug)]
+pub struct Scratch([Short; ROWS]);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self([Short::default(); ROWS])
+    }
+}
+
 /// The text of numbers or truth values in places, their lengths, and which place is that of the first row.
 pub type Cells<'a> = (&'a [Cell; ROWS], &'a [u8; ROWS], usize);
 
@@ -51,7 +59,6 @@ pub enum Form<'a> {
 impl Default for Slot {
     fn default() -> Self {
         Self {
-            name: Vec::new(),
             start: 0,
             end: 0,
             at: 0,
@@ -70,19 +77,12 @@ impl Default for Slot {
 
 impl Slot {
     /// Become the place of another field.
-    pub fn begin(&mut self, name: &[u8], values: &Values) {
-        self.name.clear();
-        self.name.extend_from_slice(name);
+    pub fn begin(&mut self, values: &Values) {
         (self.start, self.end) = (0, 0);
         self.uniform = None;
         self.are_long = false;
         self.strings = 0;
         self.is_text = matches!(values, Values::String(_));
-    }
-
-    /// The field key as spelled, `=`.
-    pub fn name(&self) -> &[u8] {
-        &self.name
     }
 
     /// How long the strings of all rows can become together; 0 for other values.
@@ -123,23 +123,23 @@ impl Slot {
     }
 
     /// Have the text of the value at position `at`; for how many values from there on it is there.
-    pub fn ready(&mut self, at: usize, values: &Values) -> usize {
+    pub fn ready(&mut self, at: usize, values: &Values, scratch: &mut Scratch) -> usize {
         if !(self.start..self.end).contains(&at) {
             self.start = at;
-            self.end = at + self.fill(at, values);
+            self.end = at + self.fill(at, values, scratch);
         }
         self.at = at - self.start;
         self.end - at
     }
 
     /// Make text of the values from position `at` on; of how many.
-    fn fill(&mut self, at: usize, values: &Values) -> usize {
+    fn fill(&mut self, at: usize, values: &Values, scratch: &mut Scratch) -> usize {
         fn some<T>(values: &[T], at: usize) -> &[T] {
             let end = values.len().min(at + ROWS);
             values.get(at..end).unwrap_or_default()
         }
         match values {
-            Values::Float(v) => self.floats(some(v, at)),
+            Values::Float(v) => self.floats(some(v, at), scratch),
             Values::Integer(v) => {
                 let v = some(v, at);
                 match cell::are_small(v) {
@@ -153,10 +153,9 @@ impl Slot {
         }
     }
 
-    fn floats(&mut self, values: &[f64]) -> usize {
+    fn floats(&mut self, values: &[f64], Scratch(shorts): &mut Scratch) -> usize {
         if !self.are_one(values, f64::to_bits, cell::float) {
-            let mut shorts = [Short::default(); ROWS];
-            let short = self.shorts(values, &mut shorts);
+            let short = self.shorts(values, shorts);
             let all = u64::MAX >> (ROWS - values.len().clamp(1, ROWS));
             if short == all && self.decimals < 4 && cell::are_brief(values) {
                 for (i, short) in shorts.iter().enumerate().take(values.len()) {

@@ -276,8 +276,19 @@ fn the_first_damaged_block_ends_it_unless_it_is_to_go_on() {
 
 /// Three fields with blocks of equal times: so many of them, with so many values each. They are runs, if not plain.
 pub(super) fn long_series(count: u16, len: i64, is_plain: bool) -> Shard {
+    laid(KEYS[..3].iter().copied(), count, len, is_plain)
+}
+
+/// So many series of one field and one block, which is a run of so many values.
+fn short_series(count: usize, len: i64) -> Shard {
+    let keys: Vec<_> = (0..count).map(|n| format!("m,t={n:05}#!~#a")).collect();
+    laid(keys.iter().map(String::as_str), 1, len, false)
+}
+
+/// A file of these keys, each with so many blocks of so many values.
+fn laid<'a>(keys: impl Iterator<Item = &'a str>, count: u16, len: i64, is_plain: bool) -> Shard {
     let (mut blocks, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, 1], Vec::new());
-    for key in &KEYS[..3] {
+    for key in keys {
         index.extend((key.len() as u16).to_be_bytes());
         index.extend(key.bytes());
         index.push(1);
@@ -322,13 +333,13 @@ fn pieces(shard: &Shard) -> (BTreeSet<usize>, Report) {
 
 #[test]
 fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share_times() {
-    let (sizes, report) = pieces(&long_series(1000, 2, true));
+    let (sizes, report) = pieces(&long_series(1000, 50, true));
     assert_eq!(
-        (2000, 6000, 3000),
+        (50_000, 150_000, 3000),
         (report.points, report.values, report.blocks)
     );
-    // Seven blocks of each of three fields, and what is left over.
-    assert_eq!(BTreeSet::from([14, 2000 % 14]), sizes);
+    // So many blocks of each of three fields, and what is left over.
+    assert_eq!(BTreeSet::from([7000, 50_000 % 7000]), sizes);
 }
 
 #[test]
@@ -337,6 +348,21 @@ fn blocks_of_many_values_make_slices_of_few_blocks() {
     assert_eq!((26_000, 39), (report.points, report.blocks));
     // Each weighs as much as two of a thousand values.
     assert_eq!(BTreeSet::from([4 * 2000, 2000]), sizes);
+}
+
+#[test]
+fn many_short_series_are_one_piece() {
+    let (sizes, report) = pieces(&short_series(10_000, 2));
+    assert_eq!((20_000, 10_000), (report.points, report.blocks));
+    assert_eq!(BTreeSet::from([2 * 4096, 20_000 % (2 * 4096)]), sizes);
+}
+
+#[test]
+fn series_of_many_values_in_as_few_bytes_are_pieces_of_few() {
+    // Two values are packed into as many bytes as a thousand, but for three.
+    let (sizes, report) = pieces(&short_series(100, 1000));
+    assert_eq!((100_000, 100), (report.points, report.blocks));
+    assert_eq!(BTreeSet::from([11_000, 1000]), sizes);
 }
 
 #[test]

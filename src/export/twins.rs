@@ -26,11 +26,12 @@ pub struct Twins {
 impl Twins {
     /// Note a series of which something is wanted.
     pub fn see(&mut self, series: &[u8]) {
-        let spelled = key::measurement(series);
-        if self.measurement.0 != spelled {
+        if !begins(series, &self.measurement.0) {
+            let spelled = key::measurement(series);
             self.measurement = (spelled.to_vec(), usual(spelled));
         }
-        if let Some(usual) = &self.measurement.1
+        let (spelled, usual) = &self.measurement;
+        if let Some(usual) = usual
             && self.usual.len() < MOST
         {
             let rest = series.get(spelled.len()..).unwrap_or_default();
@@ -52,6 +53,12 @@ impl Twins {
             tell(&mut usual, &logged.key, report);
         }
     }
+}
+
+/// Whether the measurement of a series is sure to be `spelled`, which is one.
+fn begins(series: &[u8], spelled: &[u8]) -> bool {
+    let rest = series.strip_prefix(spelled).and_then(|rest| rest.first());
+    rest == Some(&b',') && spelled.last().is_some_and(|last| *last != b'\\')
 }
 
 fn tell(usual: &mut BTreeSet<Vec<u8>>, key: &[u8], report: &mut Report) {

@@ -5,6 +5,13 @@ use std::ops::{Range, RangeInclusive};
 use crate::rows::Kind;
 use crate::tsm::index::Entry;
 
+/// Weight of a unit of short series, and of a slice with few fields. A thousand numbers take 16 KB decoded.
+pub const LIGHT: usize = 32_000;
+/// Text that either becomes, as far as that can be foreseen. Little enough that some fifteen of them may be under way.
+pub const TEXT: usize = 1 << 19;
+/// Pieces of a unit of short series, of which each takes some memory before it is read.
+const PIECES: usize = 4096;
+
 /// Where the values of a piece are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -60,7 +67,7 @@ pub struct Unit {
     pub names: Vec<u8>,
     /// Ascending ranges of each run, inclusive.
     pub deleted: Vec<(i64, i64)>,
-    /// What it may take to decode it all: of a thousand values `weigh::THOUSAND`.
+    /// What it may take to decode it all: as much as so many numbers.
     pub weight: usize,
     /// What the values of a single slice may take in memory, in bytes: one after the other is decoded.
     pub widest: usize,
@@ -90,6 +97,14 @@ impl Unit {
         pieces
             .iter()
             .map(|piece| (piece.entry.min, piece.entry.max))
+    }
+
+    /// Whether there is work enough in it for one thread to be given.
+    pub fn is_full(&self) -> bool {
+        self.weight >= LIGHT
+            || self.text >= TEXT
+            || self.strings >= 2 * TEXT
+            || self.pieces.len() >= PIECES
     }
 
     /// How much memory it takes.

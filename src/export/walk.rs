@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::mem;
 use std::ops::Range;
 
-use super::print::Lane;
+use super::lane::Lane;
 
 /// So many times are compared at first.
 const FIRST: usize = 8;

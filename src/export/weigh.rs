@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
+use std::ops::Range;
 
 use crate::rows::Kind;
 use crate::tsm::block::{self, Block};
@@ -10,16 +12,16 @@ use crate::tsm::shard::{Member, Shard};
 
 use super::unit::{Origin, Piece};
 
-/// What a thousand values weigh; no block weighs less, and chunks of the log what their values say.
-pub const THOUSAND: usize = 16;
-/// What the values of a weight of 1 may take with all that is needed to print them, and what their times, in bytes.
-const VALUES: usize = (10 << 10) / THOUSAND;
-const TIMES: usize = (16 << 10) / THOUSAND;
+/// What a value may take with all that is needed to print it, and what its time, in bytes.
+const VALUE: usize = 10;
+const TIME: usize = 16;
+/// What a field of a slice takes however few values it has, in bytes.
+const FIELD: usize = 2 << 10;
 /// What a byte of packed strings can hold.
 const STRING: usize = 22;
 
 /// What a short string takes in the log, with its time and its length.
-const SHORT: usize = 24;
+const SHORT_STRING: usize = 24;
 /// A block of which it does not matter how many bytes of strings it holds.
 const SMALL: u32 = 512;
 /// So many bytes of a block have its times in them, as a rule; and so many of its values say how long strings are.
@@ -60,42 +62,120 @@ impl Sweep {
     }
 }
 
-/// How many values the blocks of a file hold: a thousand as a rule, ten thousand after some compactions, and the index
-/// does not say.
+/// A block of at most so many bytes may hold far fewer values than others, or as many.
+const SHORT: u32 = 1 << 10;
+/// Bytes that are read at a time where many such blocks lie behind each other.
+const AHEAD: u64 = 8 << 10;
+
+/// More blocks than any key has: none is looked into.
+const BLIND: usize = usize::MAX / 2;
+
+/// How many values the blocks of a file hold: a thousand as a rule, ten thousand after some compactions, a few where
+/// series are short, and the index does not say.
 #[derive(Debug, Default)]
 pub struct Density {
-    pub thousands: usize,
+    thousands: usize,
     /// The most blocks that a key had whose blocks were looked at.
     blocks: usize,
-    frame: Vec<u8>,
+    /// Bytes of the file, from `start` on.
+    bytes: Vec<u8>,
+    start: u64,
+    /// Short blocks that were looked at last, one behind the other.
+    row: Range<u64>,
+    /// The packed times of a short block, and how many values it has.
+    times: Vec<u8>,
+    values: usize,
+    /// How many bytes were read.
+    pub read: u64,
 }
 
 impl Density {
     /// For whoever reads no blocks: it never looks into one.
     pub fn blind() -> Self {
         Self {
-            blocks: usize::MAX / 2,
+            blocks: BLIND,
             ..Self::default()
         }
     }
 
-    /// Look into one of the blocks of a key, if it has far more of them than those before; how many bytes were read.
-    pub fn look(&mut self, member: &Member, entries: &[Entry]) -> u64 {
+    /// How many values one of these blocks of a key may hold. Some are looked into. What is wrong with them is told when
+    /// their turn comes.
+    pub fn most(&mut self, member: &Member, entries: &[Entry]) -> usize {
+        self.look(member, entries);
+        let usual = 1000 * self.thousands.max(1);
+        if self.blocks == BLIND || entries.iter().any(|entry| entry.size > SHORT) {
+            return usual;
+        }
+        let mut most = 1;
+        for entry in entries {
+            most = self.claimed(member, entry).unwrap_or(usual).max(most);
+            if most >= usual {
+                break;
+            }
+        }
+        most
+    }
+
+    /// Look into one of the blocks of a key, if it has far more of them than those before.
+    fn look(&mut self, member: &Member, entries: &[Entry]) {
         let Some(entry) = entries.get(entries.len() / 2) else {
-            return 0;
+            return;
         };
         if entries.len() < 2 * self.blocks || entry.size > LARGE {
-            return 0;
+            return;
         }
         self.blocks = entries.len();
-        // What is wrong with the block is told when its turn comes.
-        if member.file.frame(entry, &mut self.frame).is_ok()
-            && let Ok(block) = Block::open(&self.frame, entry.offset)
+        if let Some(frame) = self.frame(member, entry, 0)
+            && let Ok(block) = Block::open(frame, entry.offset)
             && let Ok(values) = block.count()
         {
             self.thousands = self.thousands.max(values.div_ceil(1000));
         }
-        entry.size.into()
+    }
+
+    /// How many values a short block says it holds.
+    fn claimed(&mut self, member: &Member, entry: &Entry) -> Option<usize> {
+        if entry.offset != self.row.end {
+            self.row.start = entry.offset;
+        }
+        // As much as there was before: so it is not much that is read in vain.
+        let ahead = (entry.offset - self.row.start).min(AHEAD);
+        self.row.end = entry.offset.saturating_add(entry.size.into());
+        let mut known = mem::take(&mut self.times);
+        let frame = self.frame(member, entry, ahead)?;
+        let times = block::times_of(frame)?;
+        // Series that are written together have the same times, as a rule.
+        let values = match times == known {
+            true => self.values,
+            false => {
+                known.clear();
+                known.extend_from_slice(times);
+                block::claimed(times)?
+            }
+        };
+        (self.times, self.values) = (known, values);
+        Some(values)
+    }
+
+    /// The bytes of a block; if they have to be read, with so many that follow.
+    fn frame(&mut self, member: &Member, entry: &Entry, ahead: u64) -> Option<&[u8]> {
+        let (size, held) = (u64::from(entry.size), self.bytes.len() as u64);
+        let mut at = entry.offset.wrapping_sub(self.start);
+        if at > held || held - at < size {
+            let blocks = member.file.blocks();
+            if entry.fault(&blocks).is_some() {
+                return None;
+            }
+            let len = size.max(ahead.min(blocks.end - entry.offset));
+            let done = member.file.bytes(entry.offset, len, &mut self.bytes);
+            if done.is_err() {
+                self.bytes.clear();
+                return None;
+            }
+            (self.start, at) = (entry.offset, 0);
+            self.read += len;
+        }
+        self.bytes.get(at as usize..)?.get(..size as usize)
     }
 }
 
@@ -112,9 +192,11 @@ pub fn strings(origin: Origin, entry: &Entry) -> usize {
 /// What the blocks of a slice come to.
 #[derive(Debug, Default)]
 pub struct Sum {
-    /// The weight of all, and of those whose times are hardly those of the field before.
+    /// What all weigh, and those whose times are hardly those of the field before.
     pub values: usize,
     pub times: usize,
+    /// How many fields there are.
+    pub fields: usize,
     /// Whether there are strings among them.
     pub has_strings: bool,
 }
@@ -122,7 +204,7 @@ pub struct Sum {
 impl Sum {
     /// What they may take in memory, in bytes, with so many bytes of strings.
     pub fn memory(&self, strings: usize) -> usize {
-        self.values * VALUES + self.times * TIMES + strings
+        self.values * VALUE + self.times * TIME + self.fields * FIELD + strings
     }
 }
 
@@ -174,24 +256,25 @@ impl Scales {
     }
 }
 
-/// What it takes to decode a block, as far as that can be foreseen.
-pub fn weight(origin: Origin, entry: &Entry, thousands: usize) -> usize {
+/// What it takes to decode a block of at most so many values, as far as that can be foreseen: as much as that many
+/// numbers. A chunk of the log says how many it has; of strings it is their bytes that count.
+pub fn weight(origin: Origin, entry: &Entry, values: usize) -> usize {
     let size = entry.size as usize;
-    let by_size = match origin {
-        Origin::Log(Kind::String) => return size.div_ceil(VALUES),
-        Origin::Log(_) => return (size * THOUSAND).div_ceil(1000),
-        Origin::File(..) if strings(origin, entry) > 0 => 1 + size / 4096,
-        Origin::File(..) => 1 + size / 16384,
+    let large = match origin {
+        Origin::Log(Kind::String) => return size.div_ceil(VALUE),
+        Origin::Log(_) => return size,
+        Origin::File(..) if strings(origin, entry) > 0 => size / 4096,
+        Origin::File(..) => size / 16384,
     };
-    by_size.max(thousands) * THOUSAND
+    let by_size = if large > 0 { 1000 * (1 + large) } else { 1 };
+    values.max(by_size)
 }
 
-/// For how many values a block is taken; a chunk of the log says it, unless it holds strings.
-pub fn values(origin: Origin, entry: &Entry, thousands: usize) -> usize {
+/// For how many values a block is taken.
+pub fn values(origin: Origin, entry: &Entry, values: usize) -> usize {
     match origin {
-        Origin::File(..) => 1000 * weight(origin, entry, thousands) / THOUSAND,
-        Origin::Log(Kind::String) => (entry.size as usize).div_ceil(SHORT),
-        Origin::Log(_) => entry.size as usize,
+        Origin::Log(Kind::String) => (entry.size as usize).div_ceil(SHORT_STRING),
+        _ => weight(origin, entry, values),
     }
 }
 
@@ -226,25 +309,34 @@ mod tests {
             size: 40_000,
             ..entry(0, 1)
         };
-        assert_eq!(THOUSAND, weight(number, &entry(0, 1), 1));
-        assert_eq!(10 * THOUSAND, weight(number, &entry(0, 1), 10));
-        assert_eq!(3 * THOUSAND, weight(number, &large, 1));
-        assert_eq!(10 * THOUSAND, weight(string, &large, 1));
-        let of_log = |kind, size| weight(Origin::Log(kind), &Entry { size, ..large }, 10);
+        let of_file = |origin, entry, values| weight(origin, &entry, values);
+        let small = [1, 300, 10_000].map(|values| of_file(number, entry(0, 1), values));
+        assert_eq!([1, 300, 10_000], small);
+        assert_eq!(3000, of_file(number, large, 1000));
+        assert_eq!(10_000, of_file(string, large, 1000));
+        let of_log = |kind, size| weight(Origin::Log(kind), &Entry { size, ..large }, 10_000);
         let numbers = [1, 400, 1000].map(|size| of_log(Kind::Float, size));
-        assert_eq!([1, 7, THOUSAND], numbers);
+        assert_eq!([1, 400, 1000], numbers);
         // Of strings it is their bytes that count.
         let strings = [20, 16_000, 1 << 20].map(|size| of_log(Kind::String, size));
-        assert_eq!([1, 25, 1639], strings);
+        assert_eq!([2, 1600, 104_858], strings);
     }
 
     #[test]
-    fn a_block_is_taken_for_thousands_of_values_and_a_chunk_for_those_it_has() {
+    fn a_block_is_taken_for_what_it_may_have_and_a_chunk_for_those_it_has() {
         let (file, log) = (Origin::File(0, 0), Origin::Log(Kind::Float));
-        let entry = entry(0, 1);
-        assert_eq!(
-            (3000, 100),
-            (values(file, &entry, 3), values(log, &entry, 3))
+        let (small, large) = (
+            entry(0, 1),
+            Entry {
+                size: 40_000,
+                ..entry(0, 1)
+            },
         );
+        let all = |values_of: usize| {
+            [(file, small), (log, small), (file, large)]
+                .map(|(origin, entry)| values(origin, &entry, values_of))
+        };
+        assert_eq!([3000, 100, 3000], all(3000));
+        assert_eq!([2, 100, 3000], all(2));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use crate::lp::escape::{self, Misfit, Place};
+use crate::lp::misfit::{self, Misfit};
 use crate::rows::{Kind, Values};
 use crate::tsm::block::{self, Block};
 use crate::tsm::index::Entry;
@@ -14,8 +14,9 @@ use crate::tsm::{Error, ErrorKind, ReadError};
 
 use super::clock::Sections;
 use super::fetch::Fetcher;
+use super::lane::Lanes;
 use super::outlet::Outlet;
-use super::print::{self, Lane, Printer};
+use super::print::{self, Printer};
 use super::unit::{Origin, Part, Piece, Slice, Unit};
 use super::{Finding, Oddity, Options, Report, Unprintable, careful};
 
@@ -34,13 +35,11 @@ pub struct Worker {
     sections: Sections,
     merger: Merger,
     merged: Vec<Column>,
-    /// The fields of the slice at work.
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     /// By lane, for those that are made of whole blocks: their sections, in `beats`. All others have a clock.
     places: Vec<Option<(usize, usize)>>,
     beats: Vec<usize>,
     clocks: Vec<Vec<i64>>,
-    spare_lanes: Vec<Lane>,
     spare_clocks: Vec<Vec<i64>>,
     printer: Printer,
 }
@@ -60,12 +59,14 @@ struct Task<'a> {
     series: &'a [u8],
     field: &'a [u8],
     misfit: Option<Misfit>,
+    /// Servers may end a record of it too early.
+    splits_early: bool,
 }
 
 /// What has been found of a field so far.
 struct Found {
-    /// Whole blocks, one behind the other, as long as there was nothing else.
-    column: Option<Column>,
+    /// The type of whole blocks, one behind the other, as long as there was nothing else. Their values are in the next lane.
+    kind: Option<Kind>,
     /// Where the sections of these blocks start in `Worker::beats`.
     beats: usize,
     /// The last time of these blocks.
@@ -78,9 +79,19 @@ impl Found {
     /// Whether a block of this type, whole and in order, from the first of these times to the last one, can stand behind
     /// those that are there.
     fn goes_on(&self, kind: Kind, extremes: Option<(i64, i64)>) -> bool {
-        let is_same = |column: &Column| column.kind() == kind;
         let follows = |(first, _)| self.last.is_none_or(|last| last < first);
-        !self.is_merged && self.column.as_ref().is_none_or(is_same) && extremes.is_none_or(follows)
+        let is_same = self.kind.is_none_or(|own| own == kind);
+        !self.is_merged && is_same && extremes.is_none_or(follows)
+    }
+
+    /// Where the values of such a block are to be appended.
+    fn values<'a>(&mut self, lanes: &'a mut Lanes, kind: Kind) -> &'a mut Values {
+        let values = lanes.values();
+        if self.kind.is_none() {
+            values.reset(kind);
+            self.kind = Some(kind);
+        }
+        values
     }
 }
 
@@ -125,8 +136,13 @@ impl Worker {
             slice,
             series,
             field: &[],
-            misfit: escape::series_misfit(series),
+            misfit: None,
+            splits_early: false,
         };
+        if !misfit::is_tame(series) {
+            task.misfit = misfit::series(series);
+            task.splits_early = misfit::splits_early(series);
+        }
         for part in unit.parts.get(slice.parts.clone()).unwrap_or_default() {
             task.field = unit.bytes(&part.name);
             self.part(part, task, job)?;
@@ -143,6 +159,7 @@ impl Worker {
             printer,
             ..
         } = self;
+        let lanes = lanes.used();
         if let Some(beats) = shared(&self.places, &self.beats) {
             let extremes = |id: &usize| sections.get(*id)?.extremes();
             if print::is_plain(series, lanes, beats.iter().filter_map(extremes)) {
@@ -151,13 +168,13 @@ impl Worker {
         }
         self.settle_clocks();
         self.printer
-            .joined(series, &self.lanes, &self.clocks, out, report);
+            .joined(series, self.lanes.used(), &self.clocks, out, report);
     }
 
     /// Merge one field and make lanes of it, or count what cannot be printed.
     fn part(&mut self, part: &Part, task: Task<'_>, job: &mut Job<'_>) -> Result<(), Trouble> {
         let mut found = Found {
-            column: None,
+            kind: None,
             beats: self.beats.len(),
             last: None,
             is_merged: false,
@@ -165,9 +182,9 @@ impl Worker {
         for at in part.pieces.clone() {
             self.piece(at, at - part.pieces.start, task, &mut found, job)?;
         }
-        if let Some(column) = found.column.filter(|_| !found.is_merged) {
+        if found.kind.is_some() {
             let place = (found.beats, self.beats.len());
-            self.lane(column, Some(place), task, job);
+            self.lane(Some(place), Vec::new(), task, job);
             return Ok(());
         }
         let mut merged = mem::take(&mut self.merged);
@@ -175,60 +192,54 @@ impl Worker {
         if merged.len() > 1 {
             odd(job, None, task, Oddity::MixedTypes);
         }
-        for column in merged.drain(..) {
-            self.lane(column, None, task, job);
+        for mut column in merged.drain(..) {
+            mem::swap(self.lanes.values(), &mut column.values);
+            let times = mem::take(&mut column.times);
+            self.lane(None, times, task, job);
+            column.times = self.spare_clocks.pop().unwrap_or_default();
+            self.merger.reclaim(column);
         }
         self.merged = merged;
         Ok(())
     }
 
-    /// Make a lane of a column, or count it as what cannot be printed.
+    /// Add the lane whose values are there, or count them as what cannot be printed. Its times are these, unless it is made
+    /// of whole blocks.
     fn lane(
         &mut self,
-        column: Column,
         place: Option<(usize, usize)>,
+        times: Vec<i64>,
         task: Task<'_>,
         job: &mut Job<'_>,
     ) {
         let Task { series, field, .. } = task;
-        let misfit = task.misfit.or_else(|| escape::field_misfit(field));
-        if let Some(misfit) = misfit.or_else(|| careful::misfit(series, field)) {
+        // The series before had the same fields, as a rule.
+        let own = || match self.lanes.had(field) {
+            true => None,
+            false => misfit::field(field),
+        };
+        let split = || match task.splits_early {
+            true => careful::misfit(series, field),
+            false => None,
+        };
+        if let Some(misfit) = task.misfit.or_else(own).or_else(split) {
             let keep = job.options.keep_rejects;
-            let mut times = Vec::new();
-            match place.filter(|_| keep) {
-                Some((from, to)) => {
-                    let beats = self.beats.get(from..to).unwrap_or_default();
-                    self.sections.times(beats, &mut times);
-                }
-                None => times.extend_from_slice(&column.times),
+            let mut times = times;
+            if let Some((from, to)) = place.filter(|_| keep) {
+                let beats = self.beats.get(from..to).unwrap_or_default();
+                self.sections.times(beats, &mut times);
             }
-            let lost = careful::lost(series, field, &column.values, &times, keep);
+            let lost = careful::lost(series, field, self.lanes.values(), &times, keep);
             let why = Unprintable::Name(misfit);
             job.report.leave_out(series, field, why, lost);
-            return self.merger.reclaim(column);
+        } else if !self.lanes.values().is_empty() {
+            let clock = match place {
+                Some(_) => 0,
+                None => self.clock(times),
+            };
+            self.lanes.add(field, clock);
+            self.places.push(place);
         }
-        if column.values.is_empty() {
-            return self.merger.reclaim(column);
-        }
-        let mut lane = self.spare_lanes.pop().unwrap_or_else(|| Lane {
-            field: Vec::new(),
-            name: Vec::new(),
-            values: Values::new(Kind::Float),
-            clock: 0,
-        });
-        lane.field.clear();
-        lane.field.extend_from_slice(field);
-        lane.name.clear();
-        escape::encode(Place::Field, field, &mut lane.name);
-        lane.name.push(b'=');
-        lane.values = column.values;
-        let times = column.times;
-        match place {
-            Some(_) => self.spare_clocks.push(times),
-            None => lane.clock = self.clock(times),
-        }
-        self.lanes.push(lane);
-        self.places.push(place);
     }
 
     /// The number of the clock that has these times.
@@ -246,7 +257,7 @@ impl Worker {
 
     /// Give a clock to each lane that is made of whole blocks.
     fn settle_clocks(&mut self) {
-        for i in 0..self.lanes.len() {
+        for i in 0..self.lanes.used().len() {
             let Some(beats) = self.places.get(i).copied().flatten() else {
                 continue;
             };
@@ -256,7 +267,8 @@ impl Worker {
                 place.is_some_and(|(from, to)| self.beats.get(from..to) == Some(beats))
             };
             let before = self.places.iter().take(i).skip(recent).position(is_same);
-            let known = before.and_then(|before| Some(self.lanes.get(recent + before)?.clock));
+            let known =
+                before.and_then(|before| Some(self.lanes.used().get(recent + before)?.clock));
             let clock = match known {
                 Some(clock) => clock,
                 None => {
@@ -266,7 +278,7 @@ impl Worker {
                     self.clock(times)
                 }
             };
-            if let Some(lane) = self.lanes.get_mut(i) {
+            if let Some(lane) = self.lanes.used_mut().get_mut(i) {
                 lane.clock = clock;
             }
         }
@@ -352,26 +364,28 @@ impl Worker {
         let (extremes, read) = (section.extremes(), block.kind());
         let is_whole = is_within && deleted.is_empty();
         let is_direct = is_whole && section.is_ascending() && found.goes_on(read, extremes);
-        let column = found.column.take_if(|_| is_direct);
-        let mut column = column.unwrap_or_else(|| self.merger.fresh(read));
-        let before = column.values.len();
+        let mut column = (!is_direct).then(|| self.merger.fresh(read));
+        let values = match &mut column {
+            Some(column) => &mut column.values,
+            None => found.values(&mut self.lanes, read),
+        };
+        let before = values.len();
         let done = block
-            .some_values(section.count(), section.positions(), &mut column.values)
+            .some_values(section.count(), section.positions(), values)
             .and_then(|()| in_time(extremes, entry))
             .map_err(damage);
         if done.is_err() {
-            column.values.truncate(before);
+            values.truncate(before);
         } else if let Some(ends) = extremes.filter(|_| is_its_first(task.slice, piece)) {
             tell_odd(ends, entry, (kind, read), member, task, job);
         }
         self.fetcher.shrink(KEPT);
-        if is_direct {
-            found.column = Some(column);
+        let Some(mut column) = column else {
             done?;
             found.last = extremes.map(|ends| ends.1).or(found.last);
             self.beats.push(id);
             return Ok(());
-        }
+        };
         if done.is_ok() {
             column.times.extend_from_slice(section.times());
             self.hand_over(found);
@@ -384,7 +398,9 @@ impl Worker {
 
     /// There is more to a field than whole blocks one behind the other: the merger is to have them.
     fn hand_over(&mut self, found: &mut Found) {
-        if let Some(mut column) = found.column.take() {
+        if let Some(kind) = found.kind.take() {
+            let mut column = self.merger.fresh(kind);
+            mem::swap(self.lanes.values(), &mut column.values);
             let beats = self.beats.get(found.beats..).unwrap_or_default();
             self.sections.times(beats, &mut column.times);
             self.merger.adopt(column);
@@ -394,12 +410,7 @@ impl Worker {
     }
 
     fn clear(&mut self) {
-        for mut lane in self.lanes.drain(..) {
-            let values = mem::replace(&mut lane.values, Values::new(Kind::Float));
-            let times = self.spare_clocks.pop().unwrap_or_default();
-            self.merger.reclaim(Column { times, values });
-            self.spare_lanes.push(lane);
-        }
+        self.lanes.clear();
         self.spare_clocks.append(&mut self.clocks);
         self.places.clear();
         self.beats.clear();

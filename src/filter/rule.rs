@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 
 use crate::lp::escape::{self, Place};
 use crate::lp::glob::Glob;
+use crate::lp::misfit;
 
 /// `key=value`, `key!=value`, `key=~regex` or `key!~regex`.
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ pub fn spelled(place: Place, name: &[u8]) -> Result<(), String> {
     let mut text = Vec::new();
     match place {
         Place::Field => {
-            return escape::field_misfit(name).map_or(Ok(()), |misfit| Err(misfit.to_string()));
+            return misfit::field(name).map_or(Ok(()), |misfit| Err(misfit.to_string()));
         }
         Place::Measurement => escape::encode(place, name, &mut text),
         Place::Tag => {
@@ -120,7 +121,7 @@ pub fn spelled(place: Place, name: &[u8]) -> Result<(), String> {
             text.extend_from_slice(b"=v");
         }
     }
-    match escape::series_misfit(&text) {
+    match misfit::series(&text) {
         Some(misfit) => Err(misfit.to_string()),
         None if name.is_empty() => Err("is empty".into()),
         None => Ok(()),

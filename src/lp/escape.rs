@@ -1,10 +1,9 @@
-//! How are names and strings spelled, and which of them has no spelling at all? The Go dialect, which is what
-//! storage files and the stream hold.
+//! How are names and strings spelled? The Go dialect, which is what storage files and the stream hold.
 //!
 //! In a name a backslash counts only before a byte that is special at that place; anywhere else both bytes
 //! belong to the name. A backslash is never itself escaped, so some names cannot be written.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr;
 
 /// A place in a record where a name can stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,49 +27,6 @@ impl Place {
     }
 }
 
-/// Why something stored cannot be written as line protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-pub enum Misfit {
-    /// Nothing can stand for it.
-    #[error("the measurement is empty")]
-    EmptyMeasurement,
-    /// Nothing can stand for it.
-    #[error("the field key is empty")]
-    EmptyField,
-    /// The separator that follows would be read as escaped.
-    #[error("the series key ends with a backslash")]
-    SeriesBackslash,
-    /// The `=` that follows would be read as escaped.
-    #[error("the field key ends with a backslash")]
-    FieldBackslash,
-    /// `\,` reads as a comma, whatever stands before it.
-    #[error(
-        "the field key holds an odd number of backslashes before a comma, an equals sign or a space"
-    )]
-    FieldEscape,
-    /// The line would end there.
-    #[error("the name holds a line feed without a backslash before it")]
-    LineFeed,
-    /// The whole line would be a comment.
-    #[error("the measurement starts with #")]
-    Comment,
-    /// Readers skip it.
-    #[error("the name starts with a blank or a NUL")]
-    Blank,
-    /// The name would end there.
-    #[error("the series key holds a space without a backslash before it")]
-    Space,
-    /// A reader would see other tags, or none.
-    #[error("the tags of the series key are malformed")]
-    Tags,
-    /// Readers refuse the record.
-    #[error("a tag key occurs twice in the series key")]
-    DuplicateTag,
-    /// The line would not end where it does.
-    #[error("the servers would take a quote in the names for the beginning of a string")]
-    Quote,
-}
-
 /// Append the name that the bytes of a record spell.
 pub fn decode(place: Place, raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
@@ -91,7 +47,7 @@ pub fn decode(place: Place, raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Append the spelling of a name that has one.
+/// Append the spelling of a name that has one, as [`super::misfit`] says.
 pub fn encode(place: Place, name: &[u8], out: &mut Vec<u8>) {
     for (i, &c) in name.iter().enumerate() {
         let doubled = match name.get(i + 1) {
@@ -272,126 +228,6 @@ pub fn decode_string(raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Why a stored series key cannot stand in a record as it is; `None` where it can.
-///
-/// Plays the scanners of `models/points.go` (`scanMeasurement`, `scanTagsKey`, `scanTagsValue` @1.8) over the
-/// key: at its end, and not before, they must be ready for the fields.
-pub fn series_misfit(key: &[u8]) -> Option<Misfit> {
-    match key.first() {
-        None | Some(b',') => return Some(Misfit::EmptyMeasurement),
-        Some(b'#') => return Some(Misfit::Comment),
-        Some(b' ' | b'\t' | 0) => return Some(Misfit::Blank),
-        Some(_) => {}
-    }
-    if key.last() == Some(&b'\\') {
-        return Some(Misfit::SeriesBackslash);
-    }
-    if bare_line_feed(key) {
-        return Some(Misfit::LineFeed);
-    }
-    let end = name_end(key, 1, |c| matches!(c, b',' | b' '));
-    match key.get(end) {
-        None => None,
-        Some(b' ') => Some(Misfit::Space),
-        Some(_) => tags_misfit(key, end + 1),
-    }
-}
-
-fn tags_misfit(key: &[u8], mut at: usize) -> Option<Misfit> {
-    let mut seen: Vec<&[u8]> = Vec::new();
-    loop {
-        // The first byte of a tag key or value is taken as it comes, unless it is one of these.
-        if matches!(key.get(at), None | Some(b',' | b' ' | b'=')) {
-            return Some(Misfit::Tags);
-        }
-        let equals = name_end(key, at + 1, |c| matches!(c, b',' | b' ' | b'='));
-        match key.get(equals) {
-            Some(b'=') => {}
-            Some(b' ') => return Some(Misfit::Space),
-            _ => return Some(Misfit::Tags),
-        }
-        let name = key.get(at..equals).unwrap_or_default();
-        // Keys come sorted, so a duplicate is nearly always next to its twin.
-        if seen.last().is_some_and(|last| *last >= name) && seen.contains(&name) {
-            return Some(Misfit::DuplicateTag);
-        }
-        seen.push(name);
-        if matches!(key.get(equals + 1), None | Some(b',' | b' ')) {
-            return Some(Misfit::Tags);
-        }
-        let end = name_end(key, equals + 2, |c| matches!(c, b',' | b' ' | b'='));
-        match key.get(end) {
-            None => return None,
-            Some(b',') => at = end + 1,
-            Some(b' ') => return Some(Misfit::Space),
-            Some(_) => return Some(Misfit::Tags),
-        }
-    }
-}
-
-/// The first byte from `at` on that ends a name and has no backslash before it; the length of the key if none.
-fn name_end(key: &[u8], at: usize, ends: impl Fn(u8) -> bool) -> usize {
-    let mut i = at;
-    while let Some(&c) = key.get(i) {
-        let escaped = i.checked_sub(1).and_then(|i| key.get(i)) == Some(&b'\\');
-        if ends(c) && !escaped {
-            return i;
-        }
-        i += 1;
-    }
-    key.len()
-}
-
-/// Why a field key has no spelling; `None` where [`encode`] gives one that reads back.
-pub fn field_misfit(name: &[u8]) -> Option<Misfit> {
-    match (name.first(), name.last()) {
-        (None, _) => return Some(Misfit::EmptyField),
-        (_, Some(b'\\')) => return Some(Misfit::FieldBackslash),
-        (Some(b'\t' | 0), _) => return Some(Misfit::Blank),
-        _ => {}
-    }
-    memchr2(b'\\', b'\n', name)?;
-    // The splitter takes backslashes in pairs: one left over would meet the backslash that escapes what follows.
-    let mut is_odd = false;
-    for &c in name {
-        if is_odd && matches!(c, b',' | b' ' | b'=') {
-            return Some(Misfit::FieldEscape);
-        }
-        is_odd = c == b'\\' && !is_odd;
-    }
-    let mut spelled = Vec::with_capacity(name.len() + 8);
-    encode(Place::Field, name, &mut spelled);
-    bare_line_feed(&spelled).then_some(Misfit::LineFeed)
-}
-
-/// Whether a reader that skips the byte after each backslash meets a line feed.
-fn bare_line_feed(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = memchr2(b'\\', b'\n', rest) {
-        if rest.get(at) == Some(&b'\n') {
-            return true;
-        }
-        rest = rest.get(at + 2..).unwrap_or_default();
-    }
-    false
-}
-
-/// Whether the splitter of the servers may see the end of the names sooner than the parser does.
-///
-/// The splitter takes backslashes in pairs, the parser looks at one byte before: in `\\` and a space they differ.
-/// Strings of such a record must be checked one by one, as their line feeds may cut it.
-pub fn splits_early(series: &[u8]) -> bool {
-    let mut rest = series;
-    while let Some(at) = memchr3(b'\\', b' ', b'\n', rest) {
-        match rest.get(at) {
-            Some(b'\\') => rest = rest.get(at + 2..).unwrap_or_default(),
-            Some(b' ') => return true,
-            _ => rest = rest.get(at + 1..).unwrap_or_default(),
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,74 +293,6 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_and_odd_series_keys_fit() {
-        for key in [
-            &b"cpu"[..],
-            b"cpu,host=a",
-            br"esc\ m,t\,k=a\=b\ c",
-            br"m,t=C:\\dir",
-            br"m\\,x,t=a",
-            b"m,t==a",
-            b"\\#hash",
-            b"nl2\\\nx",
-            b"tabs,t=a\tb",
-            b"quote\"s,t\"k=\"v\"",
-        ] {
-            assert_eq!(None, series_misfit(key), "{}", bstr::BStr::new(key));
-        }
-    }
-
-    #[test]
-    fn series_keys_that_would_read_differently_are_named() {
-        for (misfit, key) in [
-            (Misfit::EmptyMeasurement, &b""[..]),
-            (Misfit::EmptyMeasurement, b",t=a"),
-            (Misfit::Comment, b"#m,t=a"),
-            (Misfit::Blank, b"\tm"),
-            (Misfit::Blank, b"\0m"),
-            (Misfit::SeriesBackslash, b"m,t=a\\"),
-            (Misfit::SeriesBackslash, b"m,t=a\\\\"),
-            (Misfit::LineFeed, b"m\nx"),
-            (Misfit::LineFeed, b"m\\\\\nx"),
-            (Misfit::Space, b"m x"),
-            (Misfit::Space, b"m,t=a b"),
-            (Misfit::Space, b"m,t k=a"),
-            (Misfit::Tags, b"m,t=a=b"),
-            (Misfit::Tags, b"m,t="),
-            (Misfit::Tags, b"m,=v"),
-            (Misfit::Tags, b"m,t"),
-            (Misfit::Tags, b"m,"),
-            (Misfit::Tags, b"m,t=a\\,u=b"),
-            (Misfit::DuplicateTag, b"m,t=a,t=b"),
-            (Misfit::DuplicateTag, b"m,t=a,u=b,t=c"),
-        ] {
-            assert_eq!(Some(misfit), series_misfit(key), "{}", bstr::BStr::new(key));
-        }
-    }
-
-    #[test]
-    fn field_keys_without_a_spelling_are_named() {
-        assert_eq!(None, field_misfit(b"plain"));
-        assert_eq!(None, field_misfit(b"a,b c=d"));
-        assert_eq!(None, field_misfit(b"f\\\ng"));
-        assert_eq!(None, field_misfit(br#"a\"b"#));
-        assert_eq!(Some(Misfit::EmptyField), field_misfit(b""));
-        assert_eq!(Some(Misfit::FieldBackslash), field_misfit(b"a\\"));
-        assert_eq!(Some(Misfit::FieldEscape), field_misfit(b"a\\,b"));
-        assert_eq!(None, field_misfit(br"a\\,b"));
-        assert_eq!(Some(Misfit::FieldEscape), field_misfit(br"a\\\=b"));
-        assert_eq!(Some(Misfit::Blank), field_misfit(b"\tf"));
-        assert_eq!(Some(Misfit::LineFeed), field_misfit(b"a\nb"));
-        assert_eq!(Some(Misfit::LineFeed), field_misfit(b"a\\\\\nb"));
-    }
-
-    #[test]
-    fn a_pair_of_backslashes_before_a_space_is_seen_differently_by_splitter_and_parser() {
-        assert!(!splits_early(br"m\ x,t=a\ b"));
-        assert!(splits_early(br"m\\ x,t=a"));
-    }
-
-    #[test]
     fn strings_that_need_a_backslash_for_every_byte_have_room() {
         for n in [0, 1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000] {
             let mut spelled = Vec::new();
@@ -547,14 +315,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn every_field_key_with_a_spelling_reads_back(name in proptest::collection::vec(
-            proptest::sample::select(b"ab\\,= \"\n\t".to_vec()), 0..8)) {
-            if field_misfit(&name).is_none() {
-                prop_assert_eq!(&name, &decoded(Place::Field, &encoded(Place::Field, &name)));
-            }
-        }
-
         #[test]
         fn quotes_and_backslashes_get_a_backslash_wherever_they_stand(
             value in texts(0..300),

@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod escape;
 pub mod frame;
 pub mod glob;
+pub mod misfit;
 pub mod number;
 pub mod reader;
 pub mod record;
