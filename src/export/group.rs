@@ -14,10 +14,13 @@ use crate::tsm::wal;
 
 use super::Options;
 use super::unit::{LIGHT, Origin, Part, Piece, Slice, TEXT, Unit};
-use super::weigh::{self, Sum, Sweep, weight};
+use super::weigh::{self, Sum, Sweep};
 
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1_024_000;
+
+/// What a block adds to a slice however few values it has: its field needs memory, and there may be very many.
+const BLOCK: usize = 500;
 
 /// Memory that a group may keep from series to series, and take beside all else that is used again.
 pub(super) const MUCH: usize = 8 << 20;
@@ -174,7 +177,7 @@ impl Group {
             entries.flat_map(|run| self.entries(run).iter().map(move |entry| (run, entry)));
         let (mut all, mut values) = (0, 0);
         for (run, entry) in entries {
-            all += weight(run.origin, entry, run.values);
+            all += run.weight(entry);
             values += weigh::values(run.origin, entry, run.values);
         }
         (self.weight, self.done) = (all, 0);
@@ -243,7 +246,10 @@ impl Group {
             times: from..=to,
             is_first: mem::take(&mut self.is_first),
         });
-        unit.weight += weight;
+        unit.weight += match self.is_whole {
+            true => sum.values,
+            false => weight,
+        };
         unit.text += weight * self.text;
         self.done += weight;
         self.advance(to, last);
@@ -269,7 +275,7 @@ impl Group {
         let first = unit.pieces.len();
         let deleted = unit.deleted.len();
         for entry in met.filter(|entry| entry.max >= from) {
-            sum.values += weight(run.origin, entry, run.values);
+            sum.values += weigh::weight(run.origin, entry, run.values);
             sum.has_strings |= weigh::strings(run.origin, entry) > 0;
             unit.pieces.push(Piece {
                 origin: run.origin,
@@ -322,7 +328,7 @@ impl Group {
             let at = entries.partition_point(|entry| entry.min <= from);
             let begun = entries.get(..at).unwrap_or_default().iter();
             let begun = begun.filter(|entry| entry.max >= from);
-            begun.for_each(|entry| sweep.begin(entry, weight(run.origin, entry, run.values)));
+            begun.for_each(|entry| sweep.begin(entry, run.weight(entry)));
             next.extend(entries.get(at).map(|entry| Reverse((entry.min, i, at))));
         }
         let mut ahead = self.ahead.iter().rev().map(|(min, i)| (*min, *i, 0));
@@ -337,7 +343,7 @@ impl Group {
             else {
                 break;
             };
-            let more = weight(run.origin, entry, run.values);
+            let more = run.weight(entry);
             if min > latest && sweep.sum + more > light {
                 let over = sweep.over(min);
                 if sweep.sum + more > (4 * over).min(HEAVY).max(2 * over) {
@@ -374,6 +380,11 @@ impl Group {
 }
 
 impl Run {
+    /// What a block adds to a slice.
+    fn weight(&self, entry: &Entry) -> usize {
+        weigh::weight(self.origin, entry, self.values).max(BLOCK)
+    }
+
     /// Drop what lies before `to`; the first time behind it.
     fn pass(&mut self, entries: &[Entry], to: i64) -> Option<i64> {
         let entries = entries.get(self.entries.clone()).unwrap_or_default();

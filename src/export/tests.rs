@@ -338,8 +338,8 @@ fn a_long_series_is_cut_into_slices_that_read_each_block_once_where_fields_share
         (50_000, 150_000, 3000),
         (report.points, report.values, report.blocks)
     );
-    // So many blocks of each of three fields, and what is left over.
-    assert_eq!(BTreeSet::from([7000, 50_000 % 7000]), sizes);
+    // Slices of so many blocks of each of three fields, and what is left over.
+    assert_eq!(BTreeSet::from([1100, 50_000 % 1100]), sizes);
 }
 
 #[test]
