@@ -14,7 +14,7 @@ use crate::tsm::wal;
 
 use super::Options;
 use super::unit::{LIGHT, Origin, Part, Piece, Slice, TEXT, Unit};
-use super::weigh::{self, Sum, Sweep};
+use super::weigh::{self, Sum, Sweep, share};
 
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1_024_000;
@@ -46,7 +46,7 @@ pub(super) struct Group {
     /// What it weighs, and how much of that is done.
     pub(super) weight: usize,
     pub(super) done: usize,
-    /// What a weight of 1 becomes, in bytes of text.
+    /// What all of it becomes, in bytes of text.
     text: usize,
 }
 
@@ -184,8 +184,8 @@ impl Group {
         // With few fields there are more lines, and the series is in each of them.
         let fields = self.fields.len().max(1);
         let line = self.series.len() + self.names.len() + 24 + 16 * fields;
-        self.text = values * line / (fields * all.max(1));
-        self.is_whole = all <= LIGHT && all * self.text <= TEXT;
+        self.text = values.saturating_mul(line) / fields;
+        self.is_whole = all <= LIGHT && self.text <= TEXT;
         let (mut begun, mut ahead) = (mem::take(&mut self.begun), mem::take(&mut self.ahead));
         let starts = self.runs.iter().enumerate();
         let starts = starts.filter_map(|(i, run)| Some((self.entries(run).first()?.min, i)));
@@ -246,11 +246,13 @@ impl Group {
             times: from..=to,
             is_first: mem::take(&mut self.is_first),
         });
-        unit.weight += match self.is_whole {
-            true => sum.values,
-            false => weight,
+        (unit.weight, unit.text) = match self.is_whole {
+            true => (unit.weight + sum.values, unit.text + self.text),
+            false => (
+                unit.weight + weight,
+                unit.text + share(self.text, weight, self.weight),
+            ),
         };
-        unit.text += weight * self.text;
         self.done += weight;
         self.advance(to, last);
         sum
@@ -333,7 +335,7 @@ impl Group {
         }
         let mut ahead = self.ahead.iter().rev().map(|(min, i)| (*min, *i, 0));
         next.extend(ahead.next().map(Reverse));
-        let light = LIGHT.min(TEXT / self.text.max(1));
+        let light = LIGHT.min(share(TEXT, self.weight, self.text));
         let mut latest = from;
         while let Some(Reverse((min, i, at))) = next.pop() {
             let Some((run, entry)) = self

@@ -13,7 +13,7 @@ use crate::tsm::tombstone;
 use super::group::{Group, MUCH, is_deleted};
 use super::twins::Twins;
 use super::unit::{Origin, Unit};
-use super::weigh::{Density, Scales};
+use super::weigh::{Density, Scales, share};
 use super::{Finding, Oddity, Options, Report};
 
 /// Keys that are passed by before that is worth an empty unit.
@@ -115,24 +115,20 @@ impl<'a> Planner<'a> {
 
     /// How far the walk is, in bytes of blocks and of segments of the log. What is not wanted counts when it is passed by.
     pub fn passed(&self) -> u64 {
-        let heads = |at: fn(&Head<'_>) -> u64| -> u64 {
+        let passed = |at: fn(&Head<'_>) -> u64| -> usize {
             let heads = self.heads.iter().map(|head| head.passed(at(head)));
             heads.sum()
         };
-        let before = heads(|head| head.before) + self.logged(self.log_before);
-        let behind = heads(|head| head.cursor.at()) + self.logged(self.log);
-        before
-            + share(
-                behind - before,
-                self.group.done as u64,
-                self.group.weight as u64,
-            )
+        let before = passed(|head| head.before) + self.logged(self.log_before);
+        let behind = passed(|head| head.cursor.at()) + self.logged(self.log);
+        let done = share(behind - before, self.group.done, self.group.weight);
+        (before + done) as u64
     }
 
     /// How far a walk through the log is, in bytes of its segments: half of the work was done when they had been read.
-    fn logged(&self, at: usize) -> u64 {
-        let half = self.shard.segments / 2;
-        half + share(half, at as u64, self.shard.log.len() as u64)
+    fn logged(&self, at: usize) -> usize {
+        let half = self.shard.segments as usize / 2;
+        half + share(half, at, self.shard.log.len())
     }
 
     /// A group begins.
@@ -288,10 +284,14 @@ impl Drop for Planner<'_> {
 
 impl Head<'_> {
     /// How far a walk through the file is at a place of the index, in bytes of blocks: as far as that through the index.
-    fn passed(&self, at: u64) -> u64 {
+    fn passed(&self, at: u64) -> usize {
         let (index, blocks) = (self.member.file.index(), self.member.file.blocks());
-        let done = at.saturating_sub(index.start);
-        share(blocks.end - blocks.start, done, index.end - index.start)
+        let [of, done, all] = [
+            blocks.end - blocks.start,
+            at.saturating_sub(index.start),
+            index.end - index.start,
+        ];
+        share(of as usize, done as usize, all as usize)
     }
 
     fn advance(&mut self) -> Result<(), Trouble> {
@@ -344,12 +344,6 @@ impl Head<'_> {
         group.run(origin, first, deleted, values);
         Ok(())
     }
-}
-
-/// So much of something as `done` is of `all`.
-fn share(of: u64, done: u64, all: u64) -> u64 {
-    let all = all.max(1);
-    (u128::from(of) * u128::from(done.min(all)) / u128::from(all)) as u64
 }
 
 /// What the logs hold of a key, oldest first, from a place among all keys on.

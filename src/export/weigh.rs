@@ -256,6 +256,12 @@ impl Scales {
     }
 }
 
+/// As much of something as `some` is of `all`, and not more than it.
+pub fn share(of: usize, some: usize, all: usize) -> usize {
+    let all = all.max(1);
+    (of as u128 * some.min(all) as u128 / all as u128) as usize
+}
+
 /// What it takes to decode a block of at most so many values, as far as that can be foreseen: as much as that many
 /// numbers. A chunk of the log says how many it has; of strings it is their bytes that count.
 pub fn weight(origin: Origin, entry: &Entry, values: usize) -> usize {
