@@ -194,14 +194,6 @@ impl Values {
         }
     }
 
-    /// Forget all values and go on with those of a type; the memory is kept if it is the same one.
-    pub fn reset(&mut self, kind: Kind) {
-        match self.kind() == kind {
-            true => self.clear(),
-            false => *self = Self::new(kind),
-        }
-    }
-
     /// The type of the values.
     pub fn kind(&self) -> Kind {
         match self {

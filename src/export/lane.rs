@@ -1,10 +1,12 @@
 //! The fields of the slice at work: their names and values, in memory that is used again.
 
+use std::mem;
+
 use crate::lp::escape::{self, Place};
 use crate::rows::{Kind, Values};
 
-/// Memory that the values of a lane may keep from slice to slice.
-const KEPT: usize = 1 << 20;
+/// Memory that the values of all lanes may keep from slice to slice.
+const KEPT: usize = 2 << 20;
 
 /// One field of a series, or all of it that has one type.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ impl Lane {
 pub struct Lanes {
     all: Vec<Lane>,
     used: usize,
+    /// Memory that the values of each keep, and of all together.
+    kept: Vec<usize>,
+    sum: usize,
 }
 
 impl Lanes {
@@ -81,12 +86,16 @@ impl Lanes {
 
     /// The slice is done with.
     pub fn clear(&mut self) {
-        for lane in self.used_mut() {
-            if lane.values.memory() > KEPT {
-                lane.values = Values::new(lane.values.kind());
-            }
+        self.kept.resize(self.all.len(), 0);
+        for (lane, kept) in self.all.iter().zip(&mut self.kept).take(self.used) {
+            let now = lane.values.memory();
+            self.sum += now;
+            self.sum -= mem::replace(kept, now);
         }
         self.used = 0;
+        if self.sum > KEPT {
+            *self = Self::default();
+        }
     }
 }
 
@@ -99,7 +108,7 @@ mod tests {
         let mut lanes = Lanes::default();
         for fields in [["a", "b c"], ["a", "b"], ["b c", "a"]] {
             for (clock, field) in fields.iter().enumerate() {
-                lanes.values().reset(Kind::Integer);
+                lanes.values().clear();
                 lanes.add(field.as_bytes(), clock);
             }
             let names = lanes.used().iter().map(|lane| lane.name.clone());
@@ -114,7 +123,7 @@ mod tests {
     #[test]
     fn a_lane_that_was_never_added_had_no_field() {
         let mut lanes = Lanes::default();
-        lanes.values().reset(Kind::Float);
+        lanes.values().clear();
         assert!(!lanes.had(b""));
         lanes.add(b"a", 0);
         lanes.clear();
@@ -122,14 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn much_memory_is_given_back() {
+    fn much_memory_is_given_back_whichever_lanes_have_it() {
         let mut lanes = Lanes::default();
-        for n in [10, KEPT] {
-            lanes.values().reset(Kind::Boolean);
-            *lanes.values() = Values::Boolean(vec![true; n + 1]);
-            lanes.add(b"f", 0);
+        let mut slice = |wide: usize, n: usize| {
+            for i in 0..10 {
+                let n = if i == wide { n } else { 0 };
+                match lanes.values() {
+                    Values::Boolean(values) => values.resize(n, true),
+                    values => *values = Values::Boolean(vec![true; n]),
+                }
+                lanes.add(b"f", 0);
+            }
             lanes.clear();
-            assert_eq!(n == 10, lanes.values().memory() > 0);
-        }
+            let memory = lanes.all.iter().map(|lane| lane.values.memory());
+            memory.sum::<usize>()
+        };
+        let half = KEPT / 2;
+        assert_eq!(half, slice(1, half));
+        assert_eq!(2 * half, slice(2, half));
+        assert_eq!(2 * half, slice(1, half));
+        assert_eq!(0, slice(3, 1));
+        assert_eq!(0, slice(3, 0));
+        assert_eq!(0, slice(4, KEPT + 1));
     }
 }

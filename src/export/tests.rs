@@ -276,26 +276,44 @@ fn the_first_damaged_block_ends_it_unless_it_is_to_go_on() {
 
 /// Three fields with blocks of equal times: so many of them, with so many values each. They are runs, if not plain.
 pub(super) fn long_series(count: u16, len: i64, is_plain: bool) -> Shard {
-    laid(KEYS[..3].iter().copied(), count, len, is_plain)
+    laid(
+        KEYS[..3].iter().map(|key| (*key, false)),
+        count,
+        len,
+        is_plain,
+    )
 }
 
 /// So many series of one field and one block, which is a run of so many values.
 fn short_series(count: usize, len: i64) -> Shard {
     let keys: Vec<_> = (0..count).map(|n| format!("m,t={n:05}#!~#a")).collect();
-    laid(keys.iter().map(String::as_str), 1, len, false)
+    laid(keys.iter().map(|key| (&key[..], false)), 1, len, false)
 }
 
-/// A file of these keys, each with so many blocks of so many values.
-fn laid<'a>(keys: impl Iterator<Item = &'a str>, count: u16, len: i64, is_plain: bool) -> Shard {
+/// So many series of one field, by turns a run of ten integers and one of ten truth values, which begins at 100.
+pub(super) fn mixed_series(count: usize) -> Shard {
+    let keys: Vec<_> = (0..count).map(|n| format!("m,t={n:05}#!~#a")).collect();
+    let keys = keys.iter().enumerate();
+    laid(keys.map(|(n, key)| (&key[..], n % 2 == 1)), 1, 10, false)
+}
+
+/// A file of these keys of integers or truth values, each with so many blocks of so many values.
+fn laid<'a>(
+    keys: impl Iterator<Item = (&'a str, bool)>,
+    count: u16,
+    len: i64,
+    is_plain: bool,
+) -> Shard {
     let (mut blocks, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, 1], Vec::new());
-    for key in keys {
+    for (key, is_boolean) in keys {
         index.extend((key.len() as u16).to_be_bytes());
         index.extend(key.bytes());
-        index.push(1);
+        index.push(if is_boolean { 2 } else { 1 });
         index.extend(count.to_be_bytes());
-        for start in (0..i64::from(count)).map(|n| n * len) {
+        let first = if is_boolean { 100 } else { 0 };
+        for start in (0..i64::from(count)).map(|n| first + n * len) {
             let points: Vec<_> = (start..start + len).map(|t| (t, t)).collect();
-            let frame = frame(&points, false, is_plain);
+            let frame = frame(&points, is_boolean, is_plain);
             index.extend(start.to_be_bytes());
             index.extend((start + len - 1).to_be_bytes());
             index.extend((blocks.len() as u64).to_be_bytes());

@@ -85,11 +85,22 @@ impl Found {
     }
 
     /// Where the values of such a block are to be appended.
-    fn values<'a>(&mut self, lanes: &'a mut Lanes, kind: Kind) -> &'a mut Values {
+    fn values<'a>(
+        &mut self,
+        lanes: &'a mut Lanes,
+        merger: &mut Merger,
+        kind: Kind,
+    ) -> &'a mut Values {
         let values = lanes.values();
-        if self.kind.is_none() {
-            values.reset(kind);
-            self.kind = Some(kind);
+        if self.kind.replace(kind).is_some() {
+            return values;
+        }
+        values.clear();
+        if values.kind() != kind {
+            // What the lane had goes back to where the merger takes it from: so neither has ever more.
+            let mut column = merger.fresh(kind);
+            mem::swap(values, &mut column.values);
+            merger.reclaim(column);
         }
         values
     }
@@ -367,7 +378,7 @@ impl Worker {
         let mut column = (!is_direct).then(|| self.merger.fresh(read));
         let values = match &mut column {
             Some(column) => &mut column.values,
-            None => found.values(&mut self.lanes, read),
+            None => found.values(&mut self.lanes, &mut self.merger, read),
         };
         let before = values.len();
         let done = block
@@ -502,7 +513,7 @@ fn is_its_first(slice: &Slice, piece: &Piece) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Export;
-    use super::super::tests::{long_series, options};
+    use super::super::tests::{long_series, mixed_series, options};
     use super::*;
     use crate::pages::Buffer;
 
@@ -515,6 +526,18 @@ mod tests {
         while export.next(&mut text, &mut report).unwrap() {}
         let section = export.worker.sections.get(0).unwrap();
         (section.positions(), section.count(), report.points)
+    }
+
+    #[test]
+    fn no_more_columns_are_kept_where_types_change_from_series_to_series() {
+        let shard = mixed_series(300);
+        // The integers are cut, and so come from the merger; the truth values are not.
+        let options = options(5, 200, true);
+        let mut export = Export::new(&shard, &options).unwrap();
+        let (mut text, mut report) = (Buffer::default(), Report::default());
+        while export.next(&mut text, &mut report).unwrap() {}
+        assert_eq!(150 * 15, report.points);
+        assert!(export.worker.merger.spare() < 6);
     }
 
     #[test]

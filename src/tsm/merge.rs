@@ -334,6 +334,12 @@ impl Merger {
         out.append(&mut result);
     }
 
+    /// How many columns there are to be used again.
+    #[cfg(test)]
+    pub fn spare(&self) -> usize {
+        self.spare.len()
+    }
+
     /// An empty column, with the memory of one that was given back.
     pub fn fresh(&mut self, kind: Kind) -> Column {
         let at = self.spare.iter().position(|column| column.kind() == kind);
