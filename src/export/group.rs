@@ -19,8 +19,10 @@ use super::weigh::{self, Sum, Sweep, share};
 /// Weight up to which slices grow with that of the blocks that reach over a cut.
 const HEAVY: usize = 1_024_000;
 
-/// What a block adds to a slice however few values it has: its field needs memory, and there may be very many.
+/// What a block adds to a slice however few values it has, and what a chunk of the log: its field needs memory, and there
+/// may be very many.
 const BLOCK: usize = 500;
+const CHUNK: usize = 60;
 
 /// Memory that a group may keep from series to series, and take beside all else that is used again.
 pub(super) const MUCH: usize = 8 << 20;
@@ -382,9 +384,13 @@ impl Group {
 }
 
 impl Run {
-    /// What a block adds to a slice.
+    /// What a block or a chunk adds to a slice.
     fn weight(&self, entry: &Entry) -> usize {
-        weigh::weight(self.origin, entry, self.values).max(BLOCK)
+        let least = match self.origin {
+            Origin::File(..) => BLOCK,
+            Origin::Log(_) => CHUNK,
+        };
+        weigh::weight(self.origin, entry, self.values).max(least)
     }
 
     /// Drop what lies before `to`; the first time behind it.
