@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::mem;
 use std::ops::Range;
 
 use crate::rows::Kind;
@@ -82,9 +81,8 @@ pub struct Density {
     start: u64,
     /// Short blocks that were looked at last, one behind the other.
     row: Range<u64>,
-    /// The packed times of a short block, and how many values it has.
-    times: Vec<u8>,
-    values: usize,
+    /// The short block that was looked into last, and how many values it has.
+    known: Option<(Entry, usize)>,
     /// How many bytes were read.
     pub read: u64,
 }
@@ -141,19 +139,15 @@ impl Density {
         // As much as there was before: so it is not much that is read in vain.
         let ahead = (entry.offset - self.row.start).min(AHEAD);
         self.row.end = entry.offset.saturating_add(entry.size.into());
-        let mut known = mem::take(&mut self.times);
-        let frame = self.frame(member, entry, ahead)?;
-        let times = block::times_of(frame)?;
         // Series that are written together have the same times, as a rule.
-        let values = match times == known {
-            true => self.values,
-            false => {
-                known.clear();
-                known.extend_from_slice(times);
-                block::claimed(times)?
-            }
+        let is_alike = |known: &Entry| {
+            (known.min, known.max, known.size) == (entry.min, entry.max, entry.size)
         };
-        (self.times, self.values) = (known, values);
+        if let Some((_, values)) = self.known.filter(|(known, _)| is_alike(known)) {
+            return Some(values);
+        }
+        let values = block::claimed(self.frame(member, entry, ahead)?)?;
+        self.known = Some((*entry, values));
         Some(values)
     }
 

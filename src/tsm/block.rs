@@ -38,18 +38,13 @@ pub fn values_at(start: &[u8]) -> Option<u64> {
     rest.at().checked_add(times)
 }
 
-/// The timestamps of a block, packed, with their length before them; nothing if the frame ends before.
-pub fn times_of(frame: &[u8]) -> Option<&[u8]> {
+/// How many points a block holds, by its frame; nothing if that does not say. It may not be true: no checksum has been
+/// looked at.
+pub fn claimed(frame: &[u8]) -> Option<usize> {
     let end = usize::try_from(values_at(frame)?).ok()?;
-    frame.get(CHECKSUM + 1..end)
-}
-
-/// How many points a block with these packed timestamps holds; nothing if they do not say. It may not be true: no checksum
-/// has been looked at.
-pub fn claimed(times: &[u8]) -> Option<usize> {
-    let mut rest = Bytes::new(times, 0);
-    rest.uvarint().ok()?;
-    timestamp::count(rest).ok()
+    let mut times = Bytes::new(frame.get(CHECKSUM + 1..end)?, 0);
+    times.uvarint().ok()?;
+    timestamp::count(times).ok()
 }
 
 /// How many bytes the strings of a block are, with their lengths, by the first bytes of its values; nothing if these do
@@ -194,7 +189,7 @@ mod tests {
         let (mut times, mut values) = (Vec::new(), Values::new(block.kind()));
         block.times(&mut times)?;
         assert_eq!(Ok(times.len()), block.count());
-        assert_eq!(Some(times.len()), times_of(frame).and_then(claimed));
+        assert_eq!(Some(times.len()), claimed(frame));
         block.values(times.len(), &mut values)?;
         assert_eq!(times.len(), values.len());
         Ok((times, values))
@@ -250,8 +245,10 @@ mod tests {
         let at = values_at(&hello[..6]).unwrap() as usize;
         assert_eq!((15, Some(6)), (at, string_bytes(&hello[at..at + 2])));
         assert_eq!(None, values_at(&hello[..5]));
-        assert_eq!(Some(&hello[5..15]), times_of(&hello[..15]));
-        assert_eq!(None, times_of(&hello[..14]));
+        assert_eq!(
+            (Some(1), None),
+            (claimed(&hello[..15]), claimed(&hello[..14]))
+        );
     }
 
     #[test]
