@@ -4,10 +4,15 @@
 //! bounded, in number and in cost, so memory is bounded however unequal the work is. A result that is ready before its
 //! turn waits for it; of one that is long in the making parts can be taken before the rest is there.
 //!
+//! The thread that feeds is one of those that work: while there is no room it does what it has fed. So there are no more
+//! threads than were asked for, and none of them waits for another one as long as there is something to do. Only where a
+//! single worker is asked for it is another thread.
+//!
 //! A worker whose result is the next one takes it itself, and what else is ready by then, unless somebody is taking:
 //! no thread has to be woken for it, and it is still in the cache of its processor. Where there is a single worker the
 //! caller's own thread takes, so that what is made and what is taken go on side by side.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +34,11 @@ impl Bounds {
     pub fn new(jobs: NonZeroUsize, cost: usize) -> Self {
         let window = jobs.saturating_mul(NonZeroUsize::MIN.saturating_add(1));
         Self { jobs, window, cost }
+    }
+
+    /// Whether the thread that feeds is one of those that work: not if it is asked for a single one.
+    fn feeder_works(self) -> bool {
+        self.jobs > NonZeroUsize::MIN
     }
 }
 
@@ -161,14 +171,8 @@ impl<W, R> Line<W, R> {
         self.wake_all();
     }
 
-    fn put(&self, place: Place<W, R>, cost: usize) -> bool {
-        let mut state = self.lock();
-        while !state.is_stopped && !self.has_room(&state, cost) {
-            state = self.sleep(Who::Feeder, state);
-        }
-        if state.is_stopped {
-            return false;
-        }
+    /// Add a place, for which there is room.
+    fn put(&self, place: Place<W, R>, cost: usize, mut state: Guard<'_, W, R>) {
         let is_work = matches!(place, Place::Todo(_));
         state.line.push_back((place, cost));
         state.cost += cost;
@@ -177,20 +181,11 @@ impl<W, R> Line<W, R> {
             false => self.bell(Who::Taker, &state),
         };
         ring(bell, state);
-        true
     }
 
     fn has_room(&self, state: &State<W, R>, cost: usize) -> bool {
         let is_cheap = state.cost + cost <= self.bounds.cost;
         state.line.is_empty() || (state.line.len() < self.bounds.window.get() && is_cheap)
-    }
-
-    fn wait_empty(&self) -> bool {
-        let mut state = self.lock();
-        while !state.is_stopped && !state.line.is_empty() {
-            state = self.sleep(Who::Feeder, state);
-        }
-        !state.is_stopped
     }
 
     fn close(&self) {
@@ -204,36 +199,48 @@ impl<W, R> Line<W, R> {
         cost > self.bounds.cost / 2
     }
 
-    /// The next piece of work that nobody has begun with, and its number, for the worker that asks.
+    /// The next piece of work that nobody has begun with, and its number, for the worker that asks; `None` when there
+    /// will be none.
     fn begin(&self, worker: usize) -> Option<(usize, W)> {
         let mut state = self.lock();
         loop {
             if state.is_stopped {
                 return None;
             }
-            state.begun = state.begun.max(state.taken);
-            let (at, is_closed) = (state.begun - state.taken, state.is_closed);
-            match state.line.get_mut(at) {
-                Some((Place::Todo(_), cost)) if worker > 0 && self.is_heavy(*cost) => {
-                    state = self.rest(worker, state);
-                }
-                Some((place @ Place::Todo(_), cost)) => {
-                    let place = std::mem::replace(place, Place::Doing(None));
-                    let is_heavy = self.is_heavy(*cost);
-                    state.begun += 1;
-                    let (begun, following) = (state.begun, state.line.len() - (at + 1));
-                    if is_heavy {
-                        // Others have seen it, and gone to sleep before what follows.
-                        let calls = (0..following).filter_map(|_| self.call(&mut state));
-                        calls.for_each(Condvar::notify_one);
-                    }
-                    if let Place::Todo(work) = place {
-                        return Some((begun - 1, work));
-                    }
-                }
-                Some(_) => state.begun += 1,
-                None if is_closed => return None,
-                None => state = self.rest(worker, state),
+            if let Some(piece) = self.claim(&mut state, worker) {
+                return Some(piece);
+            }
+            if state.is_closed && state.begun - state.taken >= state.line.len() {
+                return None;
+            }
+            state = self.rest(worker, state);
+        }
+    }
+
+    /// A piece of work that nobody has begun with, if there is one for this worker now.
+    fn claim(&self, state: &mut Guard<'_, W, R>, worker: usize) -> Option<(usize, W)> {
+        state.begun = state.begun.max(state.taken);
+        loop {
+            let at = state.begun - state.taken;
+            let (place, cost) = state.line.get_mut(at)?;
+            if !matches!(place, Place::Todo(_)) {
+                state.begun += 1;
+                continue;
+            }
+            let is_heavy = self.is_heavy(*cost);
+            if worker > 0 && is_heavy {
+                return None;
+            }
+            let place = std::mem::replace(place, Place::Doing(None));
+            state.begun += 1;
+            if is_heavy {
+                // Others have seen it, and gone to sleep before what follows.
+                let following = state.line.len() - (at + 1);
+                let calls = (0..following).filter_map(|_| self.call(state));
+                calls.for_each(Condvar::notify_one);
+            }
+            if let Place::Todo(work) = place {
+                return Some((state.begun - 1, work));
             }
         }
     }
@@ -356,23 +363,84 @@ impl<W, R> Drop for Alarm<'_, W, R> {
     }
 }
 
+/// What a thread that works has.
+struct Hand<'a, W, R> {
+    line: &'a Line<W, R>,
+    taker: &'a Taker<'a, R>,
+    /// Its number among the workers.
+    worker: usize,
+    work: Box<Work<'a, W, R>>,
+}
+
+/// What turns a piece of work into its result.
+type Work<'a, W, R> = dyn FnMut(W, &Parts<'_, W, R>) -> R + 'a;
+
+impl<W, R> Hand<'_, W, R> {
+    fn work_at(&mut self, (number, piece): (usize, W)) {
+        let parts = Parts {
+            line: self.line,
+            taker: self.taker,
+            number,
+        };
+        let result = (self.work)(piece, &parts);
+        self.line.end(number, result);
+        self.line.offer(number, self.taker);
+    }
+
+    /// Work until there is nothing left to do.
+    fn work_at_all(&mut self) {
+        while let Some(piece) = self.line.begin(self.worker) {
+            self.work_at(piece);
+        }
+    }
+}
+
 /// Where work is fed.
-pub struct Feed<'a, W, R>(&'a Line<W, R>);
+pub struct Feed<'a, W, R> {
+    line: &'a Line<W, R>,
+    /// With what who feeds works while there is no room.
+    hand: Option<RefCell<Hand<'a, W, R>>>,
+}
 
 impl<W, R> Feed<'_, W, R> {
     /// Add a piece of work, once there is room; `false` if nobody wants it any more.
     pub fn put(&self, work: W, cost: usize) -> bool {
-        self.0.put(Place::Todo(work), cost)
+        self.add(Place::Todo(work), cost)
     }
 
     /// Add a result that needs no work, in its turn; `false` if nobody wants it any more.
     pub fn done(&self, result: R) -> bool {
-        self.0.put(Place::Done(None, result), 0)
+        self.add(Place::Done(None, result), 0)
     }
 
     /// Wait until all that was fed has been taken; `false` if nobody wants anything any more.
     pub fn wait(&self) -> bool {
-        self.0.wait_empty()
+        self.until(|state| state.line.is_empty()).is_some()
+    }
+
+    fn add(&self, place: Place<W, R>, cost: usize) -> bool {
+        let room = self.until(|state| self.line.has_room(state, cost));
+        room.map(|state| self.line.put(place, cost, state))
+            .is_some()
+    }
+
+    /// Wait, or work meanwhile; `None` if nobody wants anything any more.
+    fn until(&self, is_time: impl Fn(&State<W, R>) -> bool) -> Option<Guard<'_, W, R>> {
+        let mut hand = self.hand.as_ref().map(RefCell::borrow_mut);
+        let mut state = self.line.lock();
+        while !state.is_stopped && !is_time(&state) {
+            let worker = hand.as_ref().map(|hand| hand.worker);
+            let piece = worker.and_then(|worker| self.line.claim(&mut state, worker));
+            state = match (hand.as_mut(), piece) {
+                (Some(hand), Some(piece)) => {
+                    drop(state);
+                    hand.work_at(piece);
+                    self.line.lock()
+                }
+                _ => self.line.sleep(Who::Feeder, state),
+            };
+        }
+        (!state.is_stopped).then_some(state)
     }
 }
 
@@ -410,27 +478,34 @@ pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E: Send>(
         done.is_ok()
     });
     thread::scope(|scope| {
-        let (line, worker) = (&line, &worker);
+        let (line, make) = (&line, &worker);
         let taker: &Taker<'_, R> = &taker;
         let _stop = Stop(line);
+        let hand = move |worker, work| Hand {
+            line,
+            taker,
+            worker,
+            work,
+        };
+        let others = bounds.jobs.get() - usize::from(bounds.feeder_works());
         scope.spawn(move || {
             let _alarm = Alarm(line);
-            feed(&Feed(line));
+            let own = bounds
+                .feeder_works()
+                .then(|| hand(others, Box::new(make())));
+            let feeding = Feed {
+                line,
+                hand: own.map(RefCell::new),
+            };
+            feed(&feeding);
             line.close();
+            let own = feeding.hand.map(RefCell::into_inner);
+            own.into_iter().for_each(|mut hand| hand.work_at_all());
         });
-        for own in 0..bounds.jobs.get() {
+        for other in 0..others {
             scope.spawn(move || {
                 let _alarm = Alarm(line);
-                let mut work = worker();
-                while let Some((number, piece)) = line.begin(own) {
-                    let parts = Parts {
-                        line,
-                        taker,
-                        number,
-                    };
-                    line.end(number, work(piece, &parts));
-                    line.offer(number, taker);
-                }
+                hand(other, Box::new(make())).work_at_all();
             });
         }
         line.take(taker);

@@ -1,5 +1,5 @@
-//! All shards, one after the other: one thread walks the indexes and cuts units, some turn them into text, which is
-//! taken in order.
+//! All shards, one after the other: one thread walks the indexes and cuts units, which it and others turn into text, which
+//! is taken in order.
 //!
 //! Only the shard at work is open, and the one before as long as units of it are under way; the logs of two shards
 //! are never in memory together.

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::*;
 use proptest::prelude::*;
@@ -72,6 +73,44 @@ fn a_single_worker_does_not_take_what_it_makes() {
         false => Err("somebody else takes"),
     };
     assert_eq!(Ok(()), run(bounds(1, 4, 99), feed, || spin_in_parts, take));
+}
+
+#[test]
+fn who_feeds_works_at_what_nobody_has_begun_while_it_has_to_wait() {
+    // All that is fed has to be worked at at the same time, and one of the two threads is the one that feeds.
+    let for_room = |feed: &Feed<'_, u64, u64>| (0..3).all(|n| feed.put(n, 1));
+    let for_the_end = |feed: &Feed<'_, u64, u64>| (0..2).all(|n| feed.put(n, 1)) && feed.wait();
+    for feeding in [for_room, for_the_end] {
+        let (tell, told) = std::sync::mpsc::channel();
+        let told = Mutex::new(told);
+        let work = |n, _: &Parts<'_, _, _>| {
+            match n {
+                0 => told
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_secs(60))
+                    .unwrap(),
+                _ => tell.send(()).unwrap(),
+            }
+            n
+        };
+        let feed = |feed: &Feed<'_, u64, u64>| assert!(feeding(feed));
+        run(bounds(2, 2, 9), feed, || work, |_| Ok::<_, Infallible>(())).unwrap();
+    }
+}
+
+#[test]
+fn a_single_worker_is_not_the_one_that_feeds() {
+    let feeder = Mutex::new(None);
+    let feed = |feed: &Feed<'_, u64, u64>| {
+        *feeder.lock().unwrap() = Some(thread::current().id());
+        (0..99).for_each(|n| assert!(feed.put(n, 1)));
+    };
+    let work = |n, _: &Parts<'_, _, _>| {
+        assert_ne!(Some(thread::current().id()), *feeder.lock().unwrap());
+        n
+    };
+    run(bounds(1, 2, 9), feed, || work, |_| Ok::<_, Infallible>(())).unwrap();
 }
 
 #[test]
