@@ -12,7 +12,7 @@ use std::ops::Range;
 pub use super::encoding::MAX_POINTS;
 pub use super::encoding::timestamp::Run;
 use super::encoding::{boolean, float, integer, string, timestamp};
-use super::{Bytes, Error, ErrorKind, checksum};
+use super::{Bytes, Error, ErrorKind};
 use crate::rows::{Kind, Values};
 
 /// Bytes of the checksum.
@@ -66,7 +66,7 @@ impl<'a> Block<'a> {
     pub fn open(frame: &'a [u8], at: u64) -> Result<Self, Error> {
         let mut payload = Bytes::new(frame, at);
         let crc = payload.u32()?;
-        if crc != checksum::of(payload.rest()) {
+        if crc != crc32fast::hash(payload.rest()) {
             return Err(Error::new(at, ErrorKind::Checksum));
         }
         let at = payload.at();

@@ -7,7 +7,6 @@ use crate::rows::Kind;
 pub mod archive;
 pub mod backup;
 pub mod block;
-mod checksum;
 pub mod encoding;
 pub mod file;
 pub mod index;
