@@ -5,6 +5,7 @@
 //! entry: min time i64 8 | max time i64 8 | offset of the block i64 8 | size of the block u32 4
 //! ```
 
+use std::mem;
 use std::ops::Range;
 
 use super::file::File;
@@ -74,7 +75,9 @@ pub struct Cursor {
     end: u64,
     buf: Vec<u8>,
     pos: usize,
-    key: Vec<u8>,
+    /// Where the key is in `buf`, and where the one before it.
+    key: Range<usize>,
+    before: Range<usize>,
     kind: u8,
     /// Entries of the key that have not been read.
     left: usize,
@@ -90,7 +93,8 @@ impl Cursor {
             end,
             buf: Vec::new(),
             pos: 0,
-            key: Vec::new(),
+            key: 0..0,
+            before: 0..0,
             kind: 0,
             left: 0,
         }
@@ -102,17 +106,15 @@ impl Cursor {
         self.skip(rest);
         self.left = 0;
         if self.at == self.end {
-            self.key.clear();
+            self.key = self.pos..self.pos;
             return Ok(false);
         }
         let n = usize::from(self.take(2)?.u16()?);
-        let mut key = replaced(std::mem::take(&mut self.key), &[]);
         let bytes = self.take(n)?;
         if n == 0 {
             return Err(bytes.error(ErrorKind::KeyLength(0)).into());
         }
-        key.extend_from_slice(bytes.rest());
-        self.key = key;
+        self.before = mem::replace(&mut self.key, self.pos - n..self.pos);
         self.head()?;
         Ok(true)
     }
@@ -133,14 +135,18 @@ impl Cursor {
     pub fn close(&mut self) {
         self.at = self.end;
         self.left = 0;
-        self.key.clear();
         self.buf = Vec::new();
-        self.pos = 0;
+        (self.pos, self.key, self.before) = (0, 0..0, 0..0);
     }
 
     /// The key; empty behind the last one.
     pub fn key(&self) -> &[u8] {
-        &self.key
+        self.buf.get(self.key.clone()).unwrap_or_default()
+    }
+
+    /// Whether the key is greater than the one before it, if none of that one's entries were skipped.
+    fn ascends(&self) -> bool {
+        self.key() > self.buf.get(self.before.clone()).unwrap_or_default()
     }
 
     /// The type of the key's blocks, not checked.
@@ -179,7 +185,7 @@ impl Cursor {
             Some(pos) => self.pos = pos,
             None => {
                 self.buf.clear();
-                self.pos = 0;
+                (self.pos, self.key, self.before) = (0, 0..0, 0..0);
             }
         }
     }
@@ -199,25 +205,29 @@ impl Cursor {
 
     #[cold]
     fn fill(&mut self, n: usize) -> Result<(), ReadError> {
-        self.buf.drain(..self.pos);
-        self.pos = 0;
-        let have = self.buf.len();
+        self.tidy();
+        let (pos, have) = (self.pos, self.buf.len() - self.pos);
         let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         if left < n {
             let missing = n - left;
             return Err(Error::new(self.at, ErrorKind::Truncated { missing }).into());
         }
-        self.buf.resize(left.min(n.max(CHUNK)).max(have), 0);
-        let (at, space) = (self.at + have as u64, self.buf.get_mut(have..));
+        let held = left.min(n.max(CHUNK)).max(have);
+        self.buf.resize(pos + held, 0);
+        let (at, space) = (self.at + have as u64, self.buf.get_mut(pos + have..));
         self.source.read(at, space.unwrap_or_default())
     }
-}
 
-/// `buf` with other bytes in it.
-fn replaced(mut buf: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
-    buf.clear();
-    buf.extend_from_slice(bytes);
-    buf
+    /// Drop what was read, but for the key and the one before it.
+    fn tidy(&mut self) {
+        self.buf.drain(self.key.end..self.pos);
+        self.buf.drain(self.before.end..self.key.start);
+        self.buf.drain(..self.before.start);
+        let (before, key) = (self.before.len(), self.key.len());
+        self.before = 0..before;
+        self.key = before..before + key;
+        self.pos = self.key.end;
+    }
 }
 
 /// An entry that cannot be right.
@@ -244,17 +254,16 @@ impl Survey {
     /// Read a whole index and check all that can be checked without reading a block.
     pub fn of(file: &File) -> Result<Self, ReadError> {
         let (mut survey, mut cursor) = (Self::default(), Cursor::new(file));
-        let (mut last, mut next) = (Vec::new(), file.blocks().start);
+        let mut next = file.blocks().start;
         loop {
             let at = cursor.at();
             if !cursor.advance()? {
                 return Ok(survey);
             }
-            if cursor.key() <= last.as_slice() {
+            if !cursor.ascends() {
                 return Err(Error::new(at, ErrorKind::KeyOrder).into());
             }
-            last = replaced(last, cursor.key());
-            if survey.keys == 0 && key::is_pre_release(&last) {
+            if survey.keys == 0 && key::is_pre_release(cursor.key()) {
                 return Err(Error::new(at, ErrorKind::PreRelease).into());
             }
             survey.keys += 1;
@@ -277,13 +286,14 @@ impl Survey {
             };
             self.is_unsorted |= before.is_some_and(|max| entry.min <= max);
             before = Some(entry.max);
-            let chain = (entry.offset != *next).then_some(ErrorKind::Chain {
-                expected: *next,
-                found: entry.offset,
-            });
             // Whatever is wrong with this block, the next one is measured by where it says it ends.
-            *next = entry.offset.saturating_add(entry.size.into());
-            if let Some(kind) = entry.fault(blocks).or(chain) {
+            let end = entry.offset.saturating_add(entry.size.into());
+            let expected = mem::replace(next, end);
+            let chain = || {
+                let found = entry.offset;
+                (found != expected).then_some(ErrorKind::Chain { expected, found })
+            };
+            if let Some(kind) = entry.fault(blocks).or_else(chain) {
                 self.fault(cursor.key(), Error::new(at, kind))?;
             }
         }
