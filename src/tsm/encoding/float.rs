@@ -74,16 +74,34 @@ fn changes(stream: &[u8], first: u64, slots: &mut IterMut<'_, f64>) -> Result<()
     reader
         .fill(stream, slots)
         .map_err(|fault| (reader.bit / 8, fault))?;
-    // A look near the end would read behind it: go on in a copy with zeros behind.
+    // A look near the end would read behind it: go on with what is left as a number, zeros behind.
     let start = reader.bit / 8;
-    let mut padded = [0; 3 * LOOK];
     let rest = stream.get(start..).unwrap_or_default();
-    let n = rest.len().min(LOOK);
-    padded[..n].copy_from_slice(&rest[..n]);
     reader.bit %= 8;
+    let limit = 8 * rest.len().min(LOOK);
     reader
-        .last(&padded, 8 * n, slots)
-        .map_err(|fault| (start + reader.bit.min(8 * n) / 8, fault))
+        .last(left(rest), limit, slots)
+        .map_err(|fault| (start + reader.bit.min(limit) / 8, fault))
+}
+
+/// The first bytes of what is left, highest first, zeros behind. What has just been written byte by byte could not be
+/// looked at across its parts before all of it is in the cache.
+fn left(bytes: &[u8]) -> u128 {
+    let missing = 8 * LOOK.saturating_sub(bytes.len());
+    match (bytes.first_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(all), ..) => u128::from_be_bytes(*all),
+        // They overlap.
+        (None, Some(first), Some(last)) => {
+            let [first, last] = [*first, *last].map(|half| u128::from(u64::from_be_bytes(half)));
+            first << 64 | last << missing
+        }
+        _ => {
+            let all = bytes
+                .iter()
+                .fold(0, |all, byte| all << 8 | u128::from(*byte));
+            all.checked_shl(missing as u32).unwrap_or(0)
+        }
+    }
 }
 
 /// The value so far, and where its next change starts.
@@ -113,9 +131,9 @@ impl Reader {
     }
 
     /// Fill slots as long as a whole look fits into the stream.
-    fn fill(&mut self, stream: &[u8], slots: &mut IterMut<'_, f64>) -> Result<(), Fault> {
+    fn fill(&mut self, stream: impl Stream, slots: &mut IterMut<'_, f64>) -> Result<(), Fault> {
         while slots.len() > 0 {
-            let Some(look) = look(stream, self.bit) else {
+            let Some(look) = stream.look(self.bit) else {
                 break;
             };
             match self.next(look)? {
@@ -141,15 +159,15 @@ impl Reader {
     /// The slots left over when `limit` bits of the stream are left, and the mark behind them.
     fn last(
         &mut self,
-        padded: &[u8],
+        left: u128,
         limit: usize,
         slots: &mut IterMut<'_, f64>,
     ) -> Result<(), Fault> {
-        let filled = self.fill(padded, slots);
+        let filled = self.fill(left, slots);
         self.within(limit)?;
         filled?;
         let cut = Fault::Cut(1);
-        let next = self.next(look(padded, self.bit).ok_or(cut)?)?;
+        let next = self.next(left.look(self.bit).ok_or(cut)?)?;
         self.within(limit)?;
         match next {
             Next::Changed if self.value == END => Ok(()),
@@ -167,9 +185,9 @@ impl Reader {
 
     /// What the look shows; a change is taken, repetitions are for the caller to take.
     #[inline(always)]
-    fn next(&mut self, look: &[u8; LOOK]) -> Result<Next, Fault> {
+    fn next(&mut self, look: impl Look) -> Result<Next, Fault> {
         let skip = self.bit % 8;
-        let head = word(look, 0) << skip;
+        let head = look.head() << skip;
         let mut size = 2;
         match head >> 62 {
             0 | 1 => return Ok(Next::Same((head.leading_zeros() as usize).min(64 - skip))),
@@ -183,7 +201,7 @@ impl Reader {
                 }
             }
         }
-        let bits = bits_at(look, skip + size) >> (64 - self.width);
+        let bits = look.bits(skip + size) >> (64 - self.width);
         self.value ^= bits << (64 - self.lead - self.width);
         self.bit += size + self.width as usize;
         Ok(Next::Changed)
@@ -198,10 +216,43 @@ impl Reader {
     }
 }
 
-/// The bytes from the one that holds bit `bit` on.
-#[inline(always)]
-fn look(stream: &[u8], bit: usize) -> Option<&[u8; LOOK]> {
-    stream.get(bit / 8..)?.first_chunk()
+/// Where looks are taken.
+trait Stream: Copy {
+    type Look: Look;
+
+    /// The bytes from the one that holds bit `bit` on.
+    fn look(self, bit: usize) -> Option<Self::Look>;
+}
+
+/// So many bytes as one look needs.
+trait Look {
+    /// The first 64 bits.
+    fn head(&self) -> u64;
+
+    /// 64 bits from bit `bit` on, which is at most 20.
+    fn bits(&self, bit: usize) -> u64;
+}
+
+impl<'a> Stream for &'a [u8] {
+    type Look = &'a [u8; LOOK];
+
+    #[inline(always)]
+    fn look(self, bit: usize) -> Option<Self::Look> {
+        self.get(bit / 8..)?.first_chunk()
+    }
+}
+
+impl Look for &[u8; LOOK] {
+    #[inline(always)]
+    fn head(&self) -> u64 {
+        word(self, 0)
+    }
+
+    #[inline(always)]
+    fn bits(&self, bit: usize) -> u64 {
+        let (at, skip) = (bit / 8 % 4, bit % 8);
+        word(self, at) << skip | u64::from(self[at + 8]) >> (8 - skip)
+    }
 }
 
 #[inline(always)]
@@ -211,11 +262,27 @@ fn word(look: &[u8; LOOK], at: usize) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// 64 bits from bit `bit` on, which is at most 20.
-#[inline(always)]
-fn bits_at(look: &[u8; LOOK], bit: usize) -> u64 {
-    let (at, skip) = (bit / 8 % 4, bit % 8);
-    word(look, at) << skip | u64::from(look[at + 8]) >> (8 - skip)
+/// The end of a stream, with twice as many zeros behind it.
+impl Stream for u128 {
+    type Look = Self;
+
+    #[inline(always)]
+    fn look(self, bit: usize) -> Option<Self> {
+        let at = bit / 8;
+        (at <= 2 * LOOK).then(|| self.checked_shl(8 * at as u32).unwrap_or(0))
+    }
+}
+
+impl Look for u128 {
+    #[inline(always)]
+    fn head(&self) -> u64 {
+        self.bits(0)
+    }
+
+    #[inline(always)]
+    fn bits(&self, bit: usize) -> u64 {
+        (self << bit >> 64) as u64
+    }
 }
 
 #[cfg(test)]
