@@ -32,6 +32,8 @@ pub struct Planner<'a> {
     key: Vec<u8>,
     series: usize,
     is_there: Option<bool>,
+    /// The first file that has this key; behind the last one if only the log has it.
+    first: usize,
     pub(super) group: Group,
     /// The measurement last asked about, and the answer.
     measurement: (Vec<u8>, bool),
@@ -89,6 +91,7 @@ impl<'a> Planner<'a> {
             key: Vec::new(),
             series: 0,
             is_there: None,
+            first: 0,
             group: Group::default(),
             measurement: (Vec::new(), options.measurements.is_empty()),
             twins: Twins::default(),
@@ -210,9 +213,14 @@ impl<'a> Planner<'a> {
         }
         let heads = self.heads.iter().map(|head| head.cursor.key());
         let log = self.shard.log.get(self.log).map(|logged| &logged.key[..]);
-        let smallest = heads.filter(|key| !key.is_empty()).chain(log).min();
+        let keys = heads.chain(log).enumerate();
+        let smallest = keys
+            .filter(|(_, key)| !key.is_empty())
+            .min_by_key(|(_, key)| *key);
         self.key.clear();
-        self.key.extend_from_slice(smallest.unwrap_or_default());
+        let (first, key) = smallest.unwrap_or_default();
+        self.key.extend_from_slice(key);
+        self.first = first;
         let is_there = smallest.is_some();
         self.series = Key::split(&self.key).series.len();
         self.is_there = Some(is_there);
@@ -253,7 +261,7 @@ impl<'a> Planner<'a> {
                 self.log += 1;
                 group.logged(next, is_wanted, held, options);
             }
-            if head.cursor.key() != self.key {
+            if i < self.first || (i > self.first && head.cursor.key() != self.key) {
                 continue;
             }
             let done = match is_wanted {
