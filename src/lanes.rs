@@ -238,6 +238,8 @@ impl<W, R> Line<W, R> {
                 let following = state.line.len() - (at + 1);
                 let calls = (0..following).filter_map(|_| self.call(state));
                 calls.for_each(Condvar::notify_one);
+                let feeder = self.bell(Who::Feeder, state);
+                feeder.into_iter().for_each(Condvar::notify_one);
             }
             if let Place::Todo(work) = place {
                 return Some((state.begun - 1, work));

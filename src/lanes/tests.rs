@@ -100,6 +100,35 @@ fn who_feeds_works_at_what_nobody_has_begun_while_it_has_to_wait() {
 }
 
 #[test]
+fn what_follows_a_heavy_piece_is_worked_at_beside_it_by_who_feeds() {
+    let limit = Duration::from_secs(60);
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let work = |n, _: &Parts<'_, _, _>| {
+        match n {
+            0 => {
+                begin.send(()).unwrap();
+                // Until the thread that feeds has nothing to do but to wait.
+                thread::sleep(Duration::from_millis(50));
+            }
+            1 => told.lock().unwrap().recv_timeout(limit).unwrap(),
+            2 => tell.send(()).unwrap(),
+            _ => {}
+        }
+        n
+    };
+    let feed = move |feed: &Feed<'_, u64, u64>| {
+        assert!(feed.put(0, 1));
+        begun.recv_timeout(limit).unwrap();
+        for (n, cost) in [(1, 6), (2, 1), (3, 1)] {
+            assert!(feed.put(n, cost));
+        }
+    };
+    run(bounds(2, 3, 10), feed, || work, |_| Ok::<_, Infallible>(())).unwrap();
+}
+
+#[test]
 fn a_single_worker_is_not_the_one_that_feeds() {
     let feeder = Mutex::new(None);
     let feed = |feed: &Feed<'_, u64, u64>| {
