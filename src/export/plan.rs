@@ -212,10 +212,12 @@ impl<'a> Planner<'a> {
             return is_there;
         }
         let heads = self.heads.iter().map(|head| head.cursor.key());
-        let log = self.shard.log.get(self.log).map(|logged| &logged.key[..]);
-        let keys = heads.chain(log).enumerate();
-        let smallest = keys
+        let log = self.shard.log.get(self.log);
+        // No file has an empty key, but a log may.
+        let smallest = heads
+            .enumerate()
             .filter(|(_, key)| !key.is_empty())
+            .chain(log.map(|logged| (self.heads.len(), &logged.key[..])))
             .min_by_key(|(_, key)| *key);
         self.key.clear();
         let (first, key) = smallest.unwrap_or_default();

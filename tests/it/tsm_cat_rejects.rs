@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::forge::{Value, segment};
+use crate::forge::{Block, Value, hex, segment, tsm};
 use crate::harness::{Ran, points, run, scratch};
 
 type Point<'a> = (&'a [u8], Value<'a>, i64);
@@ -31,7 +31,7 @@ fn lines(ran: &Ran) -> Vec<String> {
 }
 
 /// Keys that have no spelling, what is said of them, and how they are kept.
-const MISFITS: [(&[u8], &str, &str); 12] = [
+const MISFITS: [(&[u8], &str, &str); 13] = [
     (
         b"m\\#!~#v",
         "the series key ends with a backslash",
@@ -72,6 +72,7 @@ const MISFITS: [(&[u8], &str, &str); 12] = [
     (b"\tm#!~#v", "starts with a blank or a NUL", "%09m v%3D1i 5"),
     (b"m#!~#\0v", "starts with a blank or a NUL", "m %00v%3D1i 5"),
     (b",t=a#!~#v", "the measurement is empty", ",t%3Da v%3D1i 5"),
+    (b"", "the measurement is empty", "%20%3D1i 5"),
 ];
 
 #[test]
@@ -114,6 +115,29 @@ fn each_name_without_a_spelling_is_a_reject_with_its_reason() {
             last[1].starts_with("# REJECT db/rp/7: series ") && last[1].contains(why),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn an_empty_key_of_a_log_hides_nothing_of_it_nor_of_the_files() {
+    let dir = scratch();
+    let (one, two) = (Value::Integer(1), Value::Integer(2));
+    let root = tree(dir.path(), &[(b"", one, 5), (b"ok#!~#v", two, 6)]);
+    let data = dir.path().join("data/db/rp/7");
+    fs::create_dir_all(&data).unwrap();
+    // 7 at 1600000000000000000.
+    let block = Block {
+        min: 1_600_000_000_000_000_000,
+        max: 1_600_000_000_000_000_000,
+        payload: hex("01091c16345785d8a0000010000000000000000e"),
+    };
+    let file = tsm(&[(b"m#!~#v", 1, vec![block])]);
+    fs::write(data.join("000000001-000000001.tsm"), file).unwrap();
+    for jobs in ["1", "3"] {
+        let ran = cat(&["--jobs", jobs], &root);
+        assert_eq!(Some(1), ran.last(), "{}", ran.stderr);
+        assert_eq!(vec!["m v=7i 1600000000000000000", "ok v=2i 6"], lines(&ran));
+        assert!(ran.stderr.contains("left out 1 values"), "{}", ran.stderr);
     }
 }
 
