@@ -4,9 +4,9 @@
 //! bounded, in number and in cost, so memory is bounded however unequal the work is. A result that is ready before its
 //! turn waits for it; of one that is long in the making parts can be taken before the rest is there.
 //!
-//! The thread that feeds is one of those that work: while there is no room it does what it has fed. So there are no more
-//! threads than were asked for, and none of them waits for another one as long as there is something to do. Only where a
-//! single worker is asked for it is another thread.
+//! The thread that feeds is one of those that work: while there is no room it does what it has fed, so that with few
+//! processors none is kept from working by a thread that feeds beside. Only where a single worker is asked for, feeding
+//! and working are two threads.
 //!
 //! A worker whose result is the next one takes it itself, and what else is ready by then, unless somebody is taking:
 //! no thread has to be woken for it, and it is still in the cache of its processor. Where there is a single worker the
@@ -30,7 +30,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Twice as many pieces as threads: while one half is worked at, the other one is fed and taken.
+    /// Twice as many pieces as threads: there is something to do while the thread that feeds works, and what is done
+    /// waits for its turn.
     pub fn new(jobs: NonZeroUsize, cost: usize) -> Self {
         let window = jobs.saturating_mul(NonZeroUsize::MIN.saturating_add(1));
         Self { jobs, window, cost }
@@ -400,7 +401,7 @@ impl<W, R> Hand<'_, W, R> {
 /// Where work is fed.
 pub struct Feed<'a, W, R> {
     line: &'a Line<W, R>,
-    /// With what who feeds works while there is no room.
+    /// What the thread that feeds works with; `None` if it does not work.
     hand: Option<RefCell<Hand<'a, W, R>>>,
 }
 
@@ -426,7 +427,7 @@ impl<W, R> Feed<'_, W, R> {
             .is_some()
     }
 
-    /// Wait, or work meanwhile; `None` if nobody wants anything any more.
+    /// Wait, or work meanwhile. The line as it is then, still locked; `None` if nobody wants anything any more.
     fn until(&self, is_time: impl Fn(&State<W, R>) -> bool) -> Option<Guard<'_, W, R>> {
         let mut hand = self.hand.as_ref().map(RefCell::borrow_mut);
         let mut state = self.line.lock();
@@ -466,7 +467,8 @@ impl<W, R> Parts<'_, W, R> {
 ///
 /// `worker` is asked once in each thread for what does the work. `take` is called by any of the threads, by one at a
 /// time. An error of it ends everything; work that is under way then is finished and forgotten. `feed` is told by the
-/// answers of [`Feed`], and should return.
+/// answers of [`Feed`], and should return. While it waits for one of these, its thread may work and take: it must not
+/// hold what these need.
 pub fn run<W: Send, R: Send, D: FnMut(W, &Parts<'_, W, R>) -> R, E: Send>(
     bounds: Bounds,
     feed: impl FnOnce(&Feed<'_, W, R>) + Send,

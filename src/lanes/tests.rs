@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use proptest::prelude::*;
@@ -100,32 +100,27 @@ fn who_feeds_works_at_what_nobody_has_begun_while_it_has_to_wait() {
 }
 
 #[test]
-fn what_follows_a_heavy_piece_is_worked_at_beside_it_by_who_feeds() {
-    let limit = Duration::from_secs(60);
-    let (begin, begun) = std::sync::mpsc::channel();
-    let (tell, told) = std::sync::mpsc::channel();
-    let told = Mutex::new(told);
-    let work = |n, _: &Parts<'_, _, _>| {
-        match n {
-            0 => {
-                begin.send(()).unwrap();
-                // Until the thread that feeds has nothing to do but to wait.
-                thread::sleep(Duration::from_millis(50));
-            }
-            1 => told.lock().unwrap().recv_timeout(limit).unwrap(),
-            2 => tell.send(()).unwrap(),
-            _ => {}
+fn who_feeds_is_woken_to_work_beside_a_heavy_piece() {
+    let line = Line::<u64, u64>::new(bounds(2, 3, 10));
+    let sleeps = || line.lock().sleeping[Who::Feeder as usize] > 0;
+    let until = |is_time: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is_time() && Instant::now() < end {
+            thread::yield_now();
         }
-        n
+        is_time()
     };
-    let feed = move |feed: &Feed<'_, u64, u64>| {
-        assert!(feed.put(0, 1));
-        begun.recv_timeout(limit).unwrap();
-        for (n, cost) in [(1, 6), (2, 1), (3, 1)] {
-            assert!(feed.put(n, cost));
-        }
-    };
-    run(bounds(2, 3, 10), feed, || work, |_| Ok::<_, Infallible>(())).unwrap();
+    let woken = thread::scope(|scope| {
+        let _stop = Stop(&line);
+        scope.spawn(|| drop(line.sleep(Who::Feeder, line.lock())));
+        assert!(until(&sleeps));
+        line.put(Place::Todo(0), 6, line.lock());
+        line.put(Place::Todo(1), 1, line.lock());
+        assert!(line.claim(&mut line.lock(), 1).is_none());
+        assert_eq!(Some((0, 0)), line.claim(&mut line.lock(), 0));
+        until(&|| !sleeps())
+    });
+    assert!(woken);
 }
 
 #[test]
