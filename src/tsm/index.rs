@@ -75,8 +75,9 @@ pub struct Cursor {
     end: u64,
     buf: Vec<u8>,
     pos: usize,
-    /// Where the key is in `buf`, and where the one before it.
+    /// Where the key is in `buf`. It ends at `pos` or before.
     key: Range<usize>,
+    /// Where the key before is. It ends where the key starts, or before.
     before: Range<usize>,
     kind: u8,
     /// Entries of the key that have not been read.
@@ -139,7 +140,7 @@ impl Cursor {
         (self.pos, self.key, self.before) = (0, 0..0, 0..0);
     }
 
-    /// The key; empty behind the last one.
+    /// The key; empty behind the last one. After an error it may be the one before.
     pub fn key(&self) -> &[u8] {
         self.buf.get(self.key.clone()).unwrap_or_default()
     }

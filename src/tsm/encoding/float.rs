@@ -84,8 +84,8 @@ fn changes(stream: &[u8], first: u64, slots: &mut IterMut<'_, f64>) -> Result<()
         .map_err(|fault| (start + reader.bit.min(limit) / 8, fault))
 }
 
-/// The first bytes of what is left, highest first, zeros behind. What has just been written byte by byte could not be
-/// looked at across its parts before all of it is in the cache.
+/// The first bytes of what is left, highest first, zeros behind. A short section is all end: in a copy with zeros behind
+/// the first look had to wait until all of the copy was written, with two values a series 5 % of the time of an export.
 fn left(bytes: &[u8]) -> u128 {
     let missing = 8 * LOOK.saturating_sub(bytes.len());
     match (bytes.first_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
@@ -187,7 +187,7 @@ impl Reader {
     #[inline(always)]
     fn next(&mut self, look: impl Look) -> Result<Next, Fault> {
         let skip = self.bit % 8;
-        let head = look.head() << skip;
+        let head = look.bits(0) << skip;
         let mut size = 2;
         match head >> 62 {
             0 | 1 => return Ok(Next::Same((head.leading_zeros() as usize).min(64 - skip))),
@@ -226,9 +226,6 @@ trait Stream: Copy {
 
 /// So many bytes as one look needs.
 trait Look {
-    /// The first 64 bits.
-    fn head(&self) -> u64;
-
     /// 64 bits from bit `bit` on, which is at most 20.
     fn bits(&self, bit: usize) -> u64;
 }
@@ -243,11 +240,6 @@ impl<'a> Stream for &'a [u8] {
 }
 
 impl Look for &[u8; LOOK] {
-    #[inline(always)]
-    fn head(&self) -> u64 {
-        word(self, 0)
-    }
-
     #[inline(always)]
     fn bits(&self, bit: usize) -> u64 {
         let (at, skip) = (bit / 8 % 4, bit % 8);
@@ -274,11 +266,6 @@ impl Stream for u128 {
 }
 
 impl Look for u128 {
-    #[inline(always)]
-    fn head(&self) -> u64 {
-        self.bits(0)
-    }
-
     #[inline(always)]
     fn bits(&self, bit: usize) -> u64 {
         (self << bit >> 64) as u64
